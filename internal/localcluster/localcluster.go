@@ -1,0 +1,183 @@
+// Package localcluster runs a Tamias cluster of real processes on this machine: for drills, for tests
+// and for `make demo`. Its callers own it: Start returns when the processes exist, Stop leaves none of
+// them. Every process is a child in a process group of its own, and dies with the caller.
+package localcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config describes a cluster.
+type Config struct {
+	// Bin is the directory with the jobmanager and taskmanager binaries.
+	Bin string
+	// Dir is the cluster's own directory: configuration, logs, storage. It must exist.
+	Dir string
+	// HA is high-availability.type: NONE, local or zookeeper (then Settings name the quorum).
+	HA string
+	// JobManagers and TaskManagers to start, and Slots of each TaskManager.
+	JobManagers, TaskManagers, Slots int
+	// Settings are configuration keys on top of what the cluster needs to run.
+	Settings map[string]string
+}
+
+// Cluster is a running cluster.
+type Cluster struct {
+	cfg  Config
+	conf string // the configuration directory
+	rest string // host:port of the REST endpoint when HA is NONE
+	// JobManagers and TaskManagers in the order of their start; a restarted process is a new entry.
+	JobManagers, TaskManagers []*Process
+}
+
+// Start writes the configuration and starts all processes. It does not wait until they are ready. On an
+// error nothing is left running.
+func Start(cfg Config) (*Cluster, error) {
+	c := &Cluster{cfg: cfg, conf: filepath.Join(cfg.Dir, "conf")}
+	if err := c.configure(); err != nil {
+		return nil, fmt.Errorf("configure local cluster in %s: %w", cfg.Dir, err)
+	}
+	for range cfg.JobManagers {
+		if _, err := c.StartJobManager(); err != nil {
+			return nil, errors.Join(err, c.Stop(context.Background()))
+		}
+	}
+	for range cfg.TaskManagers {
+		if _, err := c.StartTaskManager(); err != nil {
+			return nil, errors.Join(err, c.Stop(context.Background()))
+		}
+	}
+	return c, nil
+}
+
+// ConfigDir is where the cluster's configuration lies: what the tamias command takes as --configDir.
+func (c *Cluster) ConfigDir() string { return c.conf }
+
+// RESTAddress is host:port of the only JobManager's REST endpoint. With high availability clients find the
+// leading endpoint through the HA services instead.
+func (c *Cluster) RESTAddress() string { return c.rest }
+
+// StorageDir is high-availability.storageDir.
+func (c *Cluster) StorageDir() string { return filepath.Join(c.cfg.Dir, "ha") }
+
+// CheckpointDir is execution.checkpointing.dir.
+func (c *Cluster) CheckpointDir() string { return filepath.Join(c.cfg.Dir, "checkpoints") }
+
+// TempDir is io.tmp.dirs.
+func (c *Cluster) TempDir() string { return filepath.Join(c.cfg.Dir, "tmp") }
+
+// LogDir is env.log.dir.
+func (c *Cluster) LogDir() string { return filepath.Join(c.cfg.Dir, "log") }
+
+func (c *Cluster) configure() error {
+	for _, dir := range []string{c.conf, c.StorageDir(), c.CheckpointDir(), c.TempDir(), c.LogDir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	c.rest = "127.0.0.1:" + ports[1]
+	settings := map[string]string{
+		"jobmanager.rpc.address":        "127.0.0.1",
+		"jobmanager.rpc.port":           ports[0],
+		"rest.address":                  "127.0.0.1",
+		"rest.port":                     ports[1],
+		"taskmanager.host":              "127.0.0.1",
+		"taskmanager.numberOfTaskSlots": fmt.Sprint(c.cfg.Slots),
+		"high-availability.type":        c.cfg.HA,
+		"high-availability.storageDir":  c.StorageDir(),
+		"high-availability.cluster-id":  "/" + filepath.Base(c.cfg.Dir),
+		"execution.checkpointing.dir":   c.CheckpointDir(),
+		"io.tmp.dirs":                   c.TempDir(),
+		"env.log.dir":                   c.LogDir(),
+		"env.pid.dir":                   c.cfg.Dir,
+		"high-availability.zookeeper.client.tolerate-suspended-connections": "true",
+	}
+	maps.Copy(settings, c.cfg.Settings)
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		if value := settings[key]; value != "" {
+			fmt.Fprintf(&b, "%s: %q\n", key, value)
+		}
+	}
+	return os.WriteFile(filepath.Join(c.conf, "config.yaml"), []byte(b.String()), 0o644)
+}
+
+// StartJobManager starts one more JobManager, or the first one again after it died.
+func (c *Cluster) StartJobManager() (*Process, error) {
+	args := []string{"--configDir", c.conf}
+	if !strings.EqualFold(c.cfg.HA, "NONE") {
+		// Clients find the leading endpoint through the HA services; a fixed port would have one owner only.
+		args = append(args, "-D", "rest.port=0", "-D", "rest.bind-port=0")
+	}
+	p, err := c.start("jobmanager", len(c.JobManagers), args)
+	if err == nil {
+		c.JobManagers = append(c.JobManagers, p)
+	}
+	return p, err
+}
+
+// StartTaskManager starts one more TaskManager.
+func (c *Cluster) StartTaskManager() (*Process, error) {
+	p, err := c.start("taskmanager", len(c.TaskManagers), []string{"--configDir", c.conf})
+	if err == nil {
+		c.TaskManagers = append(c.TaskManagers, p)
+	}
+	return p, err
+}
+
+func (c *Cluster) start(name string, number int, args []string) (*Process, error) {
+	log := filepath.Join(c.LogDir(), fmt.Sprintf("%s-%d.log", name, number))
+	return startProcess(fmt.Sprintf("%s %d", name, number), log, filepath.Join(c.cfg.Bin, name), args...)
+}
+
+// Stop ends TaskManagers, then JobManagers: SIGTERM, and SIGKILL after ten seconds or when ctx ends.
+func (c *Cluster) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var errs []error
+	for _, group := range [][]*Process{c.TaskManagers, c.JobManagers} {
+		for _, p := range group {
+			p.Thaw()
+			p.Terminate()
+		}
+		for _, p := range group {
+			if !p.WaitContext(ctx) {
+				errs = append(errs, fmt.Errorf("%s (pid %d) did not stop and was killed; its log is %s", p.Name, p.PID(), p.Log))
+				p.Kill()
+				<-p.Done()
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// freePorts finds n ports that are free now.
+func freePorts(n int) ([]string, error) {
+	var ports []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all stay open until all are chosen, so that they differ
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
