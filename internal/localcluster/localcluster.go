@@ -35,6 +35,7 @@ type Cluster struct {
 	cfg  Config
 	conf string // the configuration directory
 	rest string // host:port of the REST endpoint when HA is NONE
+	rpc  string // and the port of its RPC service
 	// JobManagers and TaskManagers in the order of their start; a restarted process is a new entry.
 	JobManagers, TaskManagers []*Process
 }
@@ -88,7 +89,7 @@ func (c *Cluster) configure() error {
 	if err != nil {
 		return err
 	}
-	c.rest = "127.0.0.1:" + ports[1]
+	c.rpc, c.rest = ports[0], "127.0.0.1:"+ports[1]
 	settings := map[string]string{
 		"jobmanager.rpc.address":        "127.0.0.1",
 		"jobmanager.rpc.port":           ports[0],
@@ -116,17 +117,45 @@ func (c *Cluster) configure() error {
 }
 
 // StartJobManager starts one more JobManager, or the first one again after it died.
-func (c *Cluster) StartJobManager() (*Process, error) {
+func (c *Cluster) StartJobManager() (_ *Process, err error) {
+	rpc := []string{c.rpc}
 	args := []string{"--configDir", c.conf}
 	if !strings.EqualFold(c.cfg.HA, "NONE") {
-		// Clients find the leading endpoint through the HA services; a fixed port would have one owner only.
-		args = append(args, "-D", "rest.port=0", "-D", "rest.bind-port=0")
+		// Each has ports of its own, so that a leader's address tells which process leads. Clients find the
+		// leading REST endpoint through the HA services.
+		if rpc, err = freePorts(1); err != nil {
+			return nil, err
+		}
+		args = append(args, "-D", "rest.port=0", "-D", "rest.bind-port=0", "-D", "high-availability.jobmanager.port="+rpc[0])
 	}
 	p, err := c.start("jobmanager", len(c.JobManagers), args)
-	if err == nil {
-		c.JobManagers = append(c.JobManagers, p)
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	p.RPCAddress = net.JoinHostPort("127.0.0.1", rpc[0])
+	c.JobManagers = append(c.JobManagers, p)
+	return p, nil
+}
+
+// JobManagerAt returns the newest JobManager whose RPC service has that address (tamias://host:port/...),
+// or nil.
+func (c *Cluster) JobManagerAt(address string) *Process {
+	for _, p := range slices.Backward(c.JobManagers) {
+		if strings.HasPrefix(address, "tamias://"+p.RPCAddress+"/") {
+			return p
+		}
+	}
+	return nil
+}
+
+// Serving reports whether p accepts RPC connections.
+func (c *Cluster) Serving(p *Process) bool {
+	conn, err := net.DialTimeout("tcp", p.RPCAddress, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // StartTaskManager starts one more TaskManager.

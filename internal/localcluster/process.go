@@ -15,6 +15,8 @@ type Process struct {
 	Name string
 	// Log is the file with its standard output and error.
 	Log string
+	// RPCAddress is host:port of a JobManager's RPC service.
+	RPCAddress string
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has been reaped

@@ -32,6 +32,8 @@ var (
 	ErrUnknownOutcome = errors.New("ha: outcome of a write is unknown")
 	// ErrContended: a second contender in standalone mode, where leadership cannot change hands.
 	ErrContended = errors.New("ha: component has a contender already")
+	// ErrClosed: the driver was closed; the process is on its way out. Do not retry.
+	ErrClosed = errors.New("ha: driver is closed")
 )
 
 // Kind is one of the elected roles.

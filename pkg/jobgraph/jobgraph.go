@@ -100,7 +100,23 @@ type Checkpointing struct {
 	Retained int `json:"retained"`
 	// TolerableFailures in a row before the job fails. Default 0; a leader change never counts.
 	TolerableFailures int `json:"tolerable-failures"`
+	// Retention says when the job's checkpoint directory outlives the job. Flink's
+	// execution.checkpointing.externalized-checkpoint-retention.
+	Retention Retention `json:"retention,omitempty"`
 }
+
+// Retention is what becomes of the checkpoints of a job that has ended. Those of a finished job are
+// always deleted. Flink's ExternalizedCheckpointRetention.
+type Retention string
+
+const (
+	// RetainNothing deletes them, Flink's NO_EXTERNALIZED_CHECKPOINTS and the default.
+	RetainNothing Retention = ""
+	// DeleteOnCancellation keeps them when the job failed.
+	DeleteOnCancellation Retention = "DELETE_ON_CANCELLATION"
+	// RetainOnCancellation keeps them when the job failed or was cancelled.
+	RetainOnCancellation Retention = "RETAIN_ON_CANCELLATION"
+)
 
 // RestartKind is a restart strategy. Flink's restart-strategy.type.
 type RestartKind string

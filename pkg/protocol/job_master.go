@@ -37,6 +37,9 @@ type RegisteredAtJobMaster struct {
 	RejectedSlots     []id.Allocation `cbor:"2,keyasint"`
 	HeartbeatInterval time.Duration   `cbor:"3,keyasint"`
 	HeartbeatTimeout  time.Duration   `cbor:"4,keyasint"`
+	// Process is the answering process (rpc.Transport.Process), so that its end can be watched for. Zero
+	// means that only silence tells.
+	Process id.Instance `cbor:"5,keyasint"`
 }
 
 // OfferSlotsRequest offers slots that were leased to the job.

@@ -29,12 +29,15 @@ type Slot struct {
 // RegisterTaskManagerRequest announces a TaskManager and all its slots. It is sent again after every
 // leader change and every lost connection; a registration with another Instance replaces the first.
 type RegisterTaskManagerRequest struct {
-	ID       id.TaskManager `cbor:"1,keyasint"`
-	Instance id.Instance    `cbor:"2,keyasint"`
+	ID id.TaskManager `cbor:"1,keyasint"`
+	// Instance is the process's (rpc.Transport.Process), so that leaders can watch for its end.
+	Instance id.Instance `cbor:"2,keyasint"`
 	// Address is the TaskManager's RPC address (tamias://host:port/task_manager).
 	Address string   `cbor:"3,keyasint"`
 	Slots   []Slot   `cbor:"4,keyasint"`
 	Host    HostInfo `cbor:"5,keyasint"`
+	// Version of Slots, as in SlotReport.
+	Version int64 `cbor:"6,keyasint"`
 }
 
 // HostInfo describes a TaskManager's process and machine to users.
@@ -51,6 +54,8 @@ type HostInfo struct {
 type RegisteredTaskManager struct {
 	HeartbeatInterval time.Duration `cbor:"1,keyasint"`
 	HeartbeatTimeout  time.Duration `cbor:"2,keyasint"`
+	// Process is the answering process's (rpc.Transport.Process), so that its end can be watched for.
+	Process id.Instance `cbor:"3,keyasint"`
 }
 
 // SlotReport tells what became of a TaskManager's slots, at once instead of with the next heartbeat.
@@ -58,6 +63,9 @@ type SlotReport struct {
 	ID       id.TaskManager `cbor:"1,keyasint"`
 	Instance id.Instance    `cbor:"2,keyasint"`
 	Slots    []Slot         `cbor:"3,keyasint"`
+	// Version rises with every change of the slots of one Instance: of two reports the higher is the truth,
+	// whichever arrived last.
+	Version int64 `cbor:"4,keyasint"`
 }
 
 // DisconnectTaskManagerRequest is a TaskManager's farewell on a clean stop.

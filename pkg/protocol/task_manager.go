@@ -9,7 +9,7 @@ import (
 
 // Calls from the leading ResourceManager to a TaskManager.
 var (
-	RequestSlot              = Call[RequestSlotRequest, Empty]{"RequestSlot"}
+	RequestSlot              = Call[RequestSlotRequest, SlotReport]{"RequestSlot"}
 	ResourceManagerHeartbeat = Call[ResourceManagerHeartbeatRequest, SlotReport]{"ResourceManagerHeartbeat"}
 )
 
@@ -27,8 +27,8 @@ var (
 	JobMasterHeartbeat = Call[JobMasterHeartbeatRequest, JobReport]{"JobMasterHeartbeat"}
 )
 
-// RequestSlotRequest leases a slot to a job. Repeating it is harmless; a slot that is taken is answered
-// with an error and the RM learns the truth from the next report.
+// RequestSlotRequest leases a slot to a job. Repeating it is harmless. The answer shows all slots; a slot
+// that is taken is answered with ErrSlotTaken and the RM learns the truth from the next report.
 type RequestSlotRequest struct {
 	Slot       int           `cbor:"1,keyasint"`
 	Job        id.Job        `cbor:"2,keyasint"`

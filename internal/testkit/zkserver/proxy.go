@@ -31,6 +31,7 @@ type Proxy struct {
 	links    map[*link]bool
 	held     chan struct{} // nil, or closed when packets may pass again
 	delay    time.Duration
+	session  []byte        // connect request that takes over the session of the newest connection
 	eat      int32         // opcode whose next answer is eaten, 0 for none
 	eaten    chan struct{} // closed when it has been eaten
 	wg       sync.WaitGroup
@@ -162,6 +163,7 @@ type link struct {
 
 	// Guarded by proxy.mu.
 	greeted bool  // the connect request, which has no opcode, has passed
+	welcome bool  // the answer to it has passed
 	victim  int32 // xid of the request whose answer is eaten, 0 for none
 	eaten   chan struct{}
 }
@@ -250,6 +252,11 @@ func (k *link) onRequest(body []byte) bool {
 func (k *link) onAnswer(body []byte) bool {
 	k.proxy.mu.Lock()
 	defer k.proxy.mu.Unlock()
+	if !k.welcome {
+		k.welcome = true
+		k.proxy.session = takeover(body)
+		return true
+	}
 	if k.victim == 0 || len(body) < 4 || int32(binary.BigEndian.Uint32(body)) != k.victim {
 		return true
 	}

@@ -1,0 +1,79 @@
+package entrypoint
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// workingDirectory holds a process's temporary files. Its owner holds a lock on it, so that what a killed
+// process left behind can be told from what is in use, and is removed by the next process.
+type workingDirectory struct {
+	path string
+	lock *os.File
+}
+
+const lockName = ".lock"
+
+// newWorkingDirectory makes <first of dirs>/<prefix><random> and removes leftovers beside it.
+func newWorkingDirectory(dirs []string, prefix string) (*workingDirectory, error) {
+	if len(dirs) == 0 {
+		return nil, errors.New("io.tmp.dirs is empty")
+	}
+	if err := os.MkdirAll(dirs[0], 0o755); err != nil {
+		return nil, err
+	}
+	removeLeftovers(dirs[0], prefix)
+	// The lock is taken under a name that no sweep looks at, so that no directory without lock is ever seen.
+	path, err := os.MkdirTemp(dirs[0], "."+prefix)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDirectory(path)
+	if err != nil {
+		return nil, err
+	}
+	visible := filepath.Join(dirs[0], strings.TrimPrefix(filepath.Base(path), "."))
+	if err := os.Rename(path, visible); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &workingDirectory{path: visible, lock: lock}, nil
+}
+
+// remove deletes the directory. A nil directory is removed already.
+func (d *workingDirectory) remove() error {
+	if d == nil {
+		return nil
+	}
+	defer d.lock.Close()
+	return os.RemoveAll(d.path)
+}
+
+// lockDirectory locks a directory for this process; the kernel unlocks it when the process ends.
+func lockDirectory(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// removeLeftovers deletes directories whose owner has died. It does what it can: a directory that
+// cannot be removed is in nobody's way.
+func removeLeftovers(parent, prefix string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, prefix+"*"))
+	for _, dir := range dirs {
+		if lock, err := lockDirectory(dir); err == nil {
+			os.RemoveAll(dir)
+			lock.Close()
+		}
+	}
+}

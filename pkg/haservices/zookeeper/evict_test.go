@@ -1,0 +1,120 @@
+package zookeeper
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/tamias-project/tamias/internal/testkit/zkserver"
+	"github.com/tamias-project/tamias/pkg/haservices"
+)
+
+// TestFrozenLeaderIsEvicted: its process is silent, and does not answer through ZooKeeper either. Its
+// session would live for half a minute.
+func TestFrozenLeaderIsEvicted(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	c.change = func(cfg *Config) { cfg.SessionTimeout = 60 * time.Second }
+	a, b := c.process(), c.process()
+	first := c.lead(a, dispatcher)
+	other := c.lead(a, haservices.Component{Kind: haservices.ResourceManager})
+	next := c.contend(b, dispatcher)
+	a.proxy.Hold()
+	c.liveness.mute(a.me.Process)
+	second := await(t, next, "the eviction")
+	// What else it held is taken without another proof.
+	c.lead(b, other.component)
+	a.proxy.Heal(t)
+	await(t, first.Lost(), "the end of the evicted term")
+	await(t, other.Lost(), "the end of its other term")
+	w := haservices.Write{Operation: haservices.Put, Path: "jobgraphs/a", Data: []byte("late")}
+	if err := first.Write(c.context(), w); !errors.Is(err, haservices.ErrNotLeader) {
+		t.Errorf("Write of the evicted = %v, want ErrNotLeader", err)
+	}
+	leads(t, second)
+
+	// It contends again, and says that being unreachable proves nothing.
+	c.contend(a, dispatcher)
+	outside := c.outside()
+	eventually(t, "the evicted contends again", func() bool {
+		l := c.contenders(outside, dispatcher)
+		if len(l) != 2 {
+			return false
+		}
+		data, _, err := outside.Get(c.root + "/leaderlatch/dispatcher_lock/" + l[1].name)
+		var n latchNode
+		return err == nil && json.Unmarshal(data, &n) == nil && n.EvictedAlive && n.Process == a.me.Process
+	})
+}
+
+// TestLeaderCutOffFromItsSuccessor: silent, but it answers through ZooKeeper. Nothing changes.
+func TestLeaderCutOffFromItsSuccessor(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	a, b := c.process(), c.process()
+	c.liveness.mute(a.me.Process)
+	term := c.lead(a, dispatcher)
+	next := c.contend(b, dispatcher)
+	outside := c.outside()
+	answers := map[string]bool{}
+	eventually(t, "the leader answers three challenges", func() bool {
+		data, _, err := outside.Get(c.root + "/leaderlatch/dispatcher_lock/" + c.contenders(outside, dispatcher)[0].name)
+		var n latchNode
+		if err == nil && json.Unmarshal(data, &n) == nil && n.Answer != "" {
+			answers[n.Answer] = true
+		}
+		return len(answers) == 3
+	})
+	leads(t, term)
+	select {
+	case <-next:
+		t.Error("the successor leads")
+	default:
+	}
+	c.put(term, "jobgraphs/a", "1")
+}
+
+// TestUnreachableAddress: the address of a leader refuses connections although it lives (a firewall, a
+// wrong setting). It is evicted once, and not again and again.
+func TestUnreachableAddress(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	a, b := c.process(), c.process()
+	c.liveness.kill(a.me.Process)
+	c.liveness.kill(b.me.Process)
+	first := c.lead(a, dispatcher)
+	next := c.contend(b, dispatcher)
+	second := await(t, next, "the first eviction")
+	await(t, first.Lost(), "the end of the first term")
+	again := c.contend(a, dispatcher)
+	third := await(t, again, "the second eviction")
+	await(t, second.Lost(), "the end of the second term")
+	last := c.contend(b, dispatcher)
+	outside := c.outside()
+	eventually(t, "the leader was challenged and has answered", func() bool {
+		data, _, err := outside.Get(third.candidacy.node)
+		var n latchNode
+		return err == nil && json.Unmarshal(data, &n) == nil && n.Answer != ""
+	})
+	leads(t, third)
+	select {
+	case <-last:
+		t.Error("evicted a third time")
+	default:
+	}
+}
+
+// TestOwnNodeOfAnEarlierSession: the node that a lost session of ours left behind does not keep us waiting.
+func TestOwnNodeOfAnEarlierSession(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	c.change = func(cfg *Config) { cfg.SessionTimeout, cfg.AwaitGone = 30*time.Second, nil }
+	a := c.process()
+	first := c.lead(a, dispatcher)
+	first.session.end(errSilent) // as if our clock had ended it; the server knows nothing
+	await(t, first.Lost(), "the end of the term")
+	second := c.lead(a, dispatcher)
+	if second.session == first.session || second.Token().Epoch() <= first.Token().Epoch() {
+		t.Errorf("epoch %d after %d, same session: %v", second.Token().Epoch(), first.Token().Epoch(), second.session == first.session)
+	}
+	if got := c.contenders(c.outside(), dispatcher); len(got) != 1 {
+		t.Errorf("the latch has the nodes %v, want one", got)
+	}
+}

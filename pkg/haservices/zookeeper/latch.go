@@ -1,0 +1,247 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/logging"
+)
+
+// errEvicted: our node in the latch is gone although our session lives.
+var errEvicted = errors.New("evicted")
+
+// Campaign implements haservices.Driver.
+func (d *Driver) Campaign(ctx context.Context, c haservices.Component, me haservices.Contender) (haservices.Term, error) {
+	inner, leave, err := d.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	claim, err := d.claim(c)
+	if err != nil {
+		return nil, err
+	}
+	pause := d.cfg.RetryWait
+	for {
+		var term *Term
+		s, err := d.client.ready(inner)
+		if err == nil {
+			term, err = d.stand(inner, s, c, me, claim)
+		}
+		switch {
+		case term != nil:
+			return term, nil
+		case inner.Err() != nil:
+			d.release(c, claim)
+			return nil, d.ended(ctx)
+		case errors.Is(err, errLost), errors.Is(err, errUnsent), errors.Is(err, errInFlight):
+			continue // with the next session, or in another try of this one
+		case errors.Is(err, errEvicted):
+			d.noteEviction(c)
+			continue
+		}
+		d.log.Error("campaign failed", zap.Stringer("component", c), logging.RetryIn(pause), zap.Error(err))
+		select {
+		case <-time.After(pause):
+		case <-inner.Done():
+		}
+		pause = min(2*pause, d.cfg.MaxRetryWait)
+	}
+}
+
+// candidacy is one place in line: one node in a latch, made in one session. Its name holds a GUID that is
+// used for nothing else, so whatever node bears it is owned by that session.
+type candidacy struct {
+	driver    *Driver
+	session   *session
+	component haservices.Component
+	me        haservices.Contender
+	latch     string // the parent node
+	guid      string
+	node      string // "" until it has been created or found
+}
+
+// stand gets in line and waits until this process leads.
+func (d *Driver) stand(ctx context.Context, s *session, c haservices.Component, me haservices.Contender, claim *stake) (*Term, error) {
+	k := &candidacy{driver: d, session: s, component: c, me: me, latch: d.latchPath(c), guid: uuid.NewString()}
+	term, err := k.run(ctx, claim)
+	if term == nil {
+		// The session may live on, and with it the node: an outcome unknown, a caller in a hurry.
+		d.background(k.discard)
+	}
+	return term, err
+}
+
+func (k *candidacy) run(ctx context.Context, claim *stake) (*Term, error) {
+	if err := k.join(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		before, err := k.look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if before != "" {
+			if err := k.waitFor(ctx, before); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		term, err := k.win(ctx, claim)
+		if term != nil || err != nil {
+			return term, err
+		}
+	}
+}
+
+// join creates our node. When the answer to that is lost the node may exist: then it is looked for before
+// another one is created.
+func (k *candidacy) join(ctx context.Context) error {
+	k.driver.mu.Lock()
+	data := encode(latchNode{Contender: k.me, EvictedAlive: k.driver.evictedAlive})
+	k.driver.mu.Unlock()
+	for k.node == "" {
+		path, err := k.session.create(ctx, k.latch+"/"+latchPrefix(k.guid), data, zk.FlagEphemeral|zk.FlagSequence)
+		switch {
+		case err == nil:
+			k.node = path
+		case errors.Is(err, zk.ErrNoNode):
+			err = k.session.ensure(ctx, k.latch)
+		case errors.Is(err, errInFlight) && ctx.Err() == nil:
+			_, err = k.look(ctx)
+		}
+		if err != nil && !errors.Is(err, errEvicted) {
+			return fmt.Errorf("join latch of %s: %w", k.component, err)
+		}
+	}
+	return nil
+}
+
+// look lists the latch, finds our node, and returns the one before it, "" if there is none.
+func (k *candidacy) look(ctx context.Context) (before string, err error) {
+	names, err := persist(ctx, func() ([]string, error) { return k.session.children(ctx, k.latch) })
+	if errors.Is(err, zk.ErrNoNode) {
+		err = nil // somebody has cleaned up
+	}
+	if err != nil {
+		return "", fmt.Errorf("list latch of %s: %w", k.component, err)
+	}
+	last, found := "", false
+	for _, p := range line(names) {
+		path := k.latch + "/" + p.name
+		switch own := strings.HasPrefix(p.name, latchPrefix(k.guid)); {
+		case own && !found:
+			k.node, before, found = path, last, true
+		case own:
+			// A create whose answer was lost was carried out after all, after we had looked.
+			if err := k.session.delete(ctx, path); err != nil && !errors.Is(err, zk.ErrNoNode) {
+				return "", fmt.Errorf("delete second node in latch of %s: %w", k.component, err)
+			}
+		}
+		last = path
+	}
+	if !found {
+		return "", errEvicted
+	}
+	return before, nil
+}
+
+// persist repeats a call that changes nothing, or nothing more when it is made twice, until it has an
+// answer, its session is over or ctx ends. Each time it waits for the connection.
+func persist[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	for {
+		answer, err := call()
+		if ctx.Err() != nil || !errors.Is(err, errInFlight) && !errors.Is(err, errUnsent) {
+			return answer, err
+		}
+	}
+}
+
+// win raises the epoch, if nobody else has done so meanwhile, and takes the last leader's address away.
+// Neither a term nor an error means: look again.
+func (k *candidacy) win(ctx context.Context, claim *stake) (*Term, error) {
+	s, d := k.session, k.driver
+	read := func() (node, error) { return s.get(ctx, k.latch) }
+	parent, err := persist(ctx, read)
+	if err != nil {
+		return nil, fmt.Errorf("read latch of %s: %w", k.component, err)
+	}
+	version := parent.stat.Version
+	token := id.NewFencingToken(uint64(version) + 1)
+	data := encode(leadership{Token: token, Epoch: token.Epoch(), Contender: k.me, Since: time.Now().UTC().Truncate(time.Millisecond)})
+	operations := []any{
+		check(k.node, anyVersion),
+		&zk.SetDataRequest{Path: k.latch, Data: data, Version: version},
+	}
+	for _, path := range d.leaderPaths(k.component) {
+		exists, err := persist(ctx, func() (bool, error) { return s.exists(ctx, path) })
+		if err != nil {
+			return nil, fmt.Errorf("read leader of %s: %w", k.component, err)
+		}
+		if exists {
+			operations = append(operations, deletion(path, anyVersion))
+		}
+	}
+	err = s.multi(ctx, operations...)
+	if errors.Is(err, errInFlight) && ctx.Err() == nil {
+		// The answer was lost. Who leads is written there.
+		if parent, err = persist(ctx, read); err == nil && string(parent.data) != string(data) {
+			return nil, nil
+		}
+	}
+	switch {
+	case err == nil:
+		return d.newTerm(k, token, version+1, claim), nil
+	case refusedFor(err, zk.ErrBadVersion), refusedFor(err, zk.ErrNoNode):
+		return nil, nil // another contender, an evictor or the end of a session came between
+	default:
+		return nil, fmt.Errorf("raise epoch of %s: %w", k.component, err)
+	}
+}
+
+// discard deletes our node, in the background, until it is certain that there is none or until the
+// session is over, which deletes it too.
+func (k *candidacy) discard(ctx context.Context) {
+	for {
+		err := k.deleteNodes(ctx)
+		if err == nil || errors.Is(err, errLost) || ctx.Err() != nil {
+			return
+		}
+		k.driver.log.Debug("latch node not deleted yet", zap.Stringer("component", k.component), zap.Error(err))
+		select {
+		case <-time.After(firstPause):
+		case <-k.session.lost:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *candidacy) deleteNodes(ctx context.Context) error {
+	names, err := k.session.children(ctx, k.latch)
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, latchPrefix(k.guid)) {
+			continue
+		}
+		if err := k.session.delete(ctx, k.latch+"/"+name); err != nil && !errors.Is(err, zk.ErrNoNode) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package zookeeper
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/go-zookeeper/zk"
+	"go.uber.org/zap"
+
+	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/logging"
+)
+
+// Publish implements haservices.Term.
+func (t *Term) Publish(ctx context.Context, address string) error {
+	inner, leave, err := t.driver.enter(ctx)
+	if err != nil {
+		return t.refuse("publish leader of "+t.component.String(), err)
+	}
+	defer leave()
+	t.mu.Lock()
+	t.address = address // before it is written: run repairs what differs
+	t.mu.Unlock()
+	if err := t.tell(inner, address); err != nil {
+		return fmt.Errorf("publish leader of %s: %w", t.component, err)
+	}
+	return nil
+}
+
+// refuse is the error of a method that could not begin: a closed driver leads nothing.
+func (t *Term) refuse(what string, err error) error {
+	if errors.Is(err, haservices.ErrClosed) {
+		err = fmt.Errorf("%w: %w", haservices.ErrNotLeader, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// tell writes the leader nodes, one writer at a time.
+func (t *Term) tell(ctx context.Context, address string) error {
+	select {
+	case <-t.publishing:
+		defer func() { t.publishing <- struct{}{} }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	information := haservices.LeaderInformation{Address: address, Token: t.token}
+	contents := [][]byte{encode(information), connectionInfo(information)}
+	for i, path := range t.driver.leaderPaths(t.component) {
+		if err := t.replace(ctx, path, contents[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replace makes the ephemeral node at path ours with that content. What is there now may belong to a
+// session that has not ended yet.
+func (t *Term) replace(ctx context.Context, path string, data []byte) error {
+	for {
+		old, err := t.session.get(ctx, path)
+		operations := []any{t.driver.client.creation(path, data, zk.FlagEphemeral)}
+		switch {
+		case err == nil && old.stat.EphemeralOwner == t.session.id && bytes.Equal(old.data, data):
+			return t.fenced(ctx)
+		case err == nil:
+			operations = []any{deletion(path, old.stat.Version), operations[0]}
+		case !errors.Is(err, zk.ErrNoNode):
+			return t.unsent(err)
+		}
+		err = t.fenced(ctx, operations...)
+		switch {
+		case err == nil:
+			return nil
+		case refusedFor(err, zk.ErrNoNode) && len(operations) == 1:
+			if err := t.session.ensure(ctx, parent(path)); err != nil {
+				return t.unsent(err)
+			}
+		case refusedFor(err, zk.ErrNoNode), refusedFor(err, zk.ErrNodeExists), refusedFor(err, zk.ErrBadVersion):
+			// It changed since we read it.
+		default:
+			return err
+		}
+	}
+}
+
+// repair writes the published address again if something else is told, and nothing if nothing was
+// published: to erase what others wrote is not ours.
+func (t *Term) repair(ctx context.Context, told reading) {
+	t.mu.Lock()
+	address := t.address
+	t.mu.Unlock()
+	want := haservices.LeaderInformation{Address: address, Token: t.token}
+	if address == "" || told.exists && bytes.Equal(told.data, encode(want)) {
+		return
+	}
+	if err := t.tell(ctx, address); err != nil {
+		t.driver.log.Debug("leader node not repaired", zap.Stringer("component", t.component), zap.Error(err))
+	}
+}
+
+// Observe implements haservices.Driver. While the connection is suspended there is no leader, unless
+// suspended connections are tolerated; without a session there is none.
+func (d *Driver) Observe(ctx context.Context, c haservices.Component, tell func(haservices.LeaderInformation)) error {
+	inner, leave, err := d.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	path := d.leaderPath(c)
+	node := d.client.watches.follow(path, false)
+	defer node.end()
+	var told haservices.LeaderInformation
+	var highest uint64
+	for {
+		r, changed := node.read()
+		leader := d.decodeLeader(path, r)
+		// After a reconnect a server may tell what was true before: the epoch knows.
+		stale := !leader.IsEmpty() && leader.Token.Epoch() < highest
+		if leader != told && !stale {
+			highest = max(highest, leader.Token.Epoch())
+			told = leader
+			tell(leader)
+		}
+		select {
+		case <-changed:
+		case <-inner.Done():
+			return d.ended(ctx)
+		}
+	}
+}
+
+func (d *Driver) decodeLeader(path string, r reading) (leader haservices.LeaderInformation) {
+	if !r.known || !r.exists {
+		return leader
+	}
+	if err := json.Unmarshal(r.data, &leader); err != nil {
+		d.log.Warn("leader node not understood", logging.Znode(path), zap.Error(err))
+		return haservices.LeaderInformation{}
+	}
+	return leader
+}

@@ -1,0 +1,128 @@
+package jobmaster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
+)
+
+// watchSlots lets regions fail that have waited too long for slots. Time counts only while there is a
+// ResourceManager that could give some.
+func (s *schedule) watchSlots(now time.Time) {
+	var short []*region
+	if s.goal.restarts() && !s.over() {
+		short = s.short()
+	}
+	switch {
+	case len(short) == 0 || !s.resourceManager:
+		s.waitingSince = time.Time{}
+	case s.waitingSince.IsZero():
+		s.waitingSince = now
+	case s.cfg.slotRequestTimeout > 0 && now.Sub(s.waitingSince) >= s.cfg.slotRequestTimeout:
+		s.waitingSince = time.Time{}
+		failure := protocol.Failure{Message: fmt.Sprintf("%s, after waiting for %s: start more TaskManagers or lower the parallelism",
+			s.slotsMissing(), s.cfg.slotRequestTimeout)}
+		s.record(now, failure, nil)
+		s.restart(now, short, &failure)
+		s.settleRegions(now)
+		s.pursueGoal(now)
+	}
+}
+
+// short lists the regions that wait for slots which are not there.
+func (s *schedule) short() (list []*region) {
+	free := map[int]bool{}
+	left := 0
+	for _, sl := range s.slots.slots {
+		if sl.index < 0 {
+			left++
+		}
+	}
+	for _, r := range s.regions {
+		if r.phase != waiting {
+			continue
+		}
+		for _, e := range r.executions {
+			i := e.attempt.Subtask
+			if s.slots.holder(i) == nil && !free[i] {
+				free[i] = true
+				left--
+			}
+		}
+		if left < 0 {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func (s *schedule) slotsMissing() string {
+	return fmt.Sprintf("the job needs %d slots, has %d", s.slots.need, len(s.slots.slots))
+}
+
+// waitingFor says in words what the job waits for, or nothing.
+func (s *schedule) waitingFor(now time.Time) string {
+	switch {
+	case s.over():
+		return ""
+	case s.adopting != nil:
+		var names []string
+		for _, m := range s.awaited() {
+			names = append(names, string(m.id))
+		}
+		return "reports of TaskManagers " + strings.Join(names, ", ") + " about the tasks that they run"
+	case len(s.short()) > 0:
+		if !s.resourceManager {
+			return s.slotsMissing() + "; no ResourceManager is known"
+		}
+		return s.slotsMissing()
+	}
+	for _, r := range s.regions {
+		if r.phase == stopping && r.settled() && s.goal.restarts() && now.Before(r.restartAt) {
+			return fmt.Sprintf("restart in %s", r.restartAt.Sub(now).Round(10*time.Millisecond))
+		}
+	}
+	return ""
+}
+
+// details is all that users can ask about the job, without checkpoints.
+func (s *schedule) details(now time.Time) protocol.JobDetails {
+	d := protocol.JobDetails{
+		Overview: protocol.JobOverview{
+			ID: s.graph.ID, Name: s.graph.Name, State: s.state, Start: s.cfg.submitted, LastModified: s.modified,
+			Tasks: map[protocol.TaskState]int{}, Restarts: s.ledger.Restarts, Adoptions: s.ledger.Adoptions,
+		},
+		Graph:      *s.graph,
+		Failures:   slices.Clone(s.ledger.Failures),
+		StateTimes: maps.Clone(s.stateTimes),
+		Waiting:    s.waitingFor(now),
+	}
+	if s.over() {
+		d.Overview.End = s.modified
+	}
+	for _, e := range s.executions {
+		d.Overview.Tasks[e.state]++
+		d.Subtasks = append(d.Subtasks, protocol.SubtaskDetails{
+			Execution: protocol.Execution{
+				Attempt: e.attempt, State: e.state, Failure: e.failure, Drained: e.drained,
+				Allocation: e.place.allocation, StartedAt: e.startedAt, Metrics: e.metrics,
+			},
+			TaskManager: e.place.id, Host: hostOf(e.place.address), EndedAt: e.endedAt,
+		})
+	}
+	return d
+}
+
+// hostOf is host:port of an RPC address, or empty.
+func hostOf(address string) string {
+	a, err := rpc.ParseAddress(address)
+	if err != nil {
+		return ""
+	}
+	return a.HostPort
+}

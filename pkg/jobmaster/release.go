@@ -1,0 +1,89 @@
+package jobmaster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
+)
+
+// releaseTimeout bounds how long TaskManagers are asked to let go of a job that has ended. One that
+// cannot be reached for so long lets go by itself: nobody leads the job any more.
+const releaseTimeout = 5 * time.Second
+
+// Release tells the TaskManagers of a job that ended under an earlier leader to let go of it. It wins the
+// epoch of the job first, so that no earlier leader can deploy anything after.
+func (jm *JobMaster) Release(ctx context.Context) error {
+	runCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	released := false
+	err := jm.election.Run(runCtx, leadFunc(func(ctx context.Context, token id.FencingToken) error {
+		ledger, err := jm.ledger.Get(ctx)
+		if err != nil && !errors.Is(err, haservices.ErrNotFound) && !errors.Is(err, haservices.ErrUnreadable) {
+			return err
+		}
+		targets := map[member]string{}
+		for _, e := range ledger.Executions {
+			targets[member{e.TaskManager, e.Instance}] = e.Address
+		}
+		jm.releaseJob(ctx, token, targets, "job has ended")
+		if ctx.Err() == nil {
+			released = true
+			stop()
+		}
+		return ctx.Err()
+	}))
+	if err == nil && !released {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("release job %s: %w", jm.id, err)
+	}
+	return nil
+}
+
+// releaseJob tells TaskManagers that the job is over, all at the same time.
+func (jm *JobMaster) releaseJob(ctx context.Context, token id.FencingToken, targets map[member]string, reason string) {
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	var g errgroup.Group
+	for m, address := range targets {
+		g.Go(func() error {
+			gateway, err := jm.cfg.RPC.Gateway(address, token)
+			if err == nil {
+				err = jm.releaseAt(ctx, gateway, m, protocol.ReleaseJobRequest{Job: jm.id, Reason: reason})
+			}
+			if err != nil {
+				jm.log.Info("task manager was not told to release the job", logging.TaskManager(m.id), zap.Error(err))
+			}
+			return nil
+		})
+	}
+	g.Wait()
+}
+
+// releaseAt repeats the call until it is answered or the process is gone.
+func (jm *JobMaster) releaseAt(ctx context.Context, g rpc.Gateway, m member, request protocol.ReleaseJobRequest) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		err := jm.cfg.RPC.Transport().AwaitGone(ctx, g.Address().HostPort, m.instance, releaseTimeout)
+		cancel(err)
+	}()
+	defer func() { cancel(nil); <-watched }()
+	return persist(ctx, releaseTimeout, func(ctx context.Context) error {
+		_, err := rpc.Invoke(ctx, g, protocol.ReleaseJob, request)
+		return err
+	})
+}

@@ -1,0 +1,303 @@
+package jobmaster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tamias-project/tamias/pkg/checkpoint"
+	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
+)
+
+// errConcluded ends a term whose job has ended, durably.
+var errConcluded = errors.New("job has ended")
+
+// term is one leadership of the job, with fresh state: nothing of an earlier term gets in but what the
+// stores have.
+type term struct {
+	jm       *JobMaster
+	token    id.FencingToken
+	log      *zap.Logger
+	main     *rpc.MainThread
+	endpoint *rpc.Endpoint
+
+	// What earlier leaders left behind; read before the term begins.
+	ledger *haservices.Ledger
+	intent *haservices.Intent
+	lastID int64 // of checkpoints, at the beginning
+
+	// group holds all goroutines of the term; ctx ends with it.
+	group *errgroup.Group
+	ctx   context.Context
+	// writes to the stores, in order.
+	writes *mailbox
+	// declare says that the requirements changed; room for one says it all.
+	declare chan struct{}
+	// wake carries the time of the next tick, the latest value; room for one.
+	wake chan time.Time
+	over chan struct{} // closed when the term is
+
+	// Owned by the main thread.
+	fence       rpc.LeaderFence
+	begun       bool
+	schedule    *schedule
+	coordinator *checkpoint.Coordinator
+	sessions    map[member]*session
+	watched     map[member]bool
+	wave        int             // the highest one in a ledger
+	waiters     []chan struct{} // for the intent to be stored
+	rm          rpc.Gateway     // the ResourceManager that the job is registered at
+	rmKnown     bool
+}
+
+// newTerm reads what earlier leaders left behind. Nothing can change it any more: the epoch was won.
+func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term, error) {
+	t := &term{
+		jm: jm, token: token, log: jm.log.With(logging.Token(token)),
+		main:     rpc.NewMainThread(),
+		writes:   newMailbox(),
+		declare:  make(chan struct{}, 1),
+		wake:     make(chan time.Time, 1),
+		over:     make(chan struct{}),
+		sessions: map[member]*session{},
+		watched:  map[member]bool{},
+	}
+	ledger, err := jm.ledger.Get(ctx)
+	switch {
+	case err == nil:
+		t.ledger, t.wave = &ledger, ledger.Wave
+	case !errors.Is(err, haservices.ErrNotFound):
+		return nil, err
+	}
+	intent, err := jm.intent.Get(ctx)
+	switch {
+	case err == nil:
+		t.intent = &intent
+	case !errors.Is(err, haservices.ErrNotFound):
+		return nil, err
+	}
+	if t.lastID, err = jm.ids.Last(ctx); err != nil {
+		return nil, err
+	}
+	cfg := scheduleConfig{
+		graph: &jm.cfg.Job.Graph, submitted: jm.cfg.Job.Submitted,
+		adoptionTimeout: jm.cfg.AdoptionTimeout, slotRequestTimeout: jm.cfg.SlotRequestTimeout,
+		jitter: func() float64 { return 2*rand.Float64() - 1 },
+	}
+	cfg.latest, err = jm.checkpoints.Latest(ctx)
+	switch {
+	case errors.Is(err, haservices.ErrUnreadable):
+		t.log.Error("latest checkpoint cannot be read: the job cannot be restarted, should it have to be", zap.Error(err))
+		cfg.unreadable = &protocol.Failure{Message: err.Error()}
+	case err != nil && !errors.Is(err, haservices.ErrNotFound):
+		return nil, err
+	}
+	t.schedule = newSchedule(cfg)
+	t.coordinator = checkpoint.NewCoordinator(checkpoint.Config{
+		Job: jm.id, Epoch: token.Epoch(), Checkpointing: cfg.graph.Checkpointing, Vertices: cfg.graph.Vertices, Latest: cfg.latest,
+	})
+	t.endpoint = rpc.NewEndpoint(protocol.JobMasterEndpoint+"/"+jm.id.String(), t.main)
+	t.registerCalls()
+	return t, nil
+}
+
+// run is the term: endpoint up, address confirmed, then adoption or scheduling. It returns errConcluded
+// when the job has ended, and nil or an error when leadership has.
+func (t *term) run(ctx context.Context) error {
+	defer close(t.over)
+	t.group, t.ctx = errgroup.WithContext(ctx)
+	t.fence.Grant(t.token)
+	t.jm.cfg.RPC.Add(t.endpoint)
+	defer t.jm.cfg.RPC.Remove(t.endpoint)
+	t.group.Go(func() error { return t.main.Run(t.ctx) })
+	t.group.Go(func() error { return t.writes.run(t.ctx) })
+	t.group.Go(func() error {
+		if err := t.jm.election.Confirm(t.ctx, t.token, t.jm.cfg.RPC.Address(t.endpoint.Name())); err != nil {
+			return err
+		}
+		if err := rpc.Do(t.ctx, t.main, t.begin); err != nil {
+			return nil // the term is over
+		}
+		t.jm.setCurrent(t)
+		t.group.Go(func() error { return t.clock(t.ctx) })
+		return t.followResourceManager(t.ctx)
+	})
+	err := t.group.Wait()
+	if ctx.Err() != nil && !errors.Is(err, errConcluded) {
+		return nil
+	}
+	return err
+}
+
+// begin starts the schedule. Main thread.
+func (t *term) begin() {
+	t.begun = true
+	if t.ledger != nil {
+		t.log.Info("job is being adopted", zap.Int("executions", len(t.ledger.Executions)), zap.Int("wave", t.ledger.Wave))
+		for _, e := range t.ledger.Executions {
+			t.watch(member{e.TaskManager, e.Instance}, e.Address)
+		}
+	} else {
+		t.log.Info("job begins", zap.Int("slots", t.schedule.slots.need))
+	}
+	t.perform(t.schedule.start(time.Now(), t.ledger, t.intent))
+}
+
+// post runs an event on the main thread and carries out what follows from it.
+func (t *term) post(event func(now time.Time) []action) {
+	t.main.Post(t.ctx, func() { t.perform(event(time.Now())) })
+}
+
+// postCheckpoint is post for events of the coordinator.
+func (t *term) postCheckpoint(event func(now time.Time) []checkpoint.Action) {
+	t.main.Post(t.ctx, func() { t.perform(t.coordinate(event(time.Now()))) })
+}
+
+// perform carries out actions and those that follow from them, then plans the next tick. Main thread.
+func (t *term) perform(actions []action) {
+	t.syncSessions()
+	for len(actions) > 0 {
+		next := actions[0]
+		actions = append(actions[1:], t.carryOut(next)...)
+	}
+	t.plan()
+}
+
+// plan tells the clock when something is due. Main thread.
+func (t *term) plan() {
+	next, ok := t.schedule.next()
+	if at, due := t.coordinator.Next(); due && (!ok || at.Before(next)) {
+		next, ok = at, true
+	}
+	if !ok {
+		return
+	}
+	select {
+	case <-t.wake:
+	default:
+	}
+	t.wake <- next // there is room: nobody else sends
+}
+
+// tickInterval is the longest pause between two ticks.
+func (t *term) tickInterval() time.Duration {
+	return min(t.jm.cfg.HeartbeatInterval/2, time.Second)
+}
+
+// clock ticks when something is due, and at least each tickInterval. A tick that comes late means that
+// this process was paused or starved; the main thread is told by how much.
+func (t *term) clock(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var due time.Time
+	for {
+		d := t.tickInterval()
+		if !due.IsZero() {
+			d = max(min(d, time.Until(due)), time.Millisecond)
+		}
+		began := time.Now()
+		timer.Reset(d)
+		select {
+		case <-ctx.Done():
+			return nil
+		case due = <-t.wake:
+		case <-timer.C:
+			due = time.Time{}
+			late := time.Since(began) - d
+			rpc.Do(ctx, t.main, func() { t.tick(late) }) // when it fails the term is over
+		}
+	}
+}
+
+// pauseNoticed is the lateness of a tick from which on it counts as a pause of the process.
+const pauseNoticed = 100 * time.Millisecond
+
+// tick is the event that time has passed. Main thread.
+func (t *term) tick(late time.Duration) {
+	now := time.Now()
+	if late > pauseNoticed {
+		t.log.Warn("process was paused", logging.Took(late))
+		t.schedule.delay(late)
+		t.coordinator.Delay(late)
+		for _, s := range t.sessions {
+			s.heardAt = s.heardAt.Add(late)
+		}
+	}
+	actions := t.coordinate(t.coordinator.Tick(now))
+	for m, s := range t.sessions {
+		if silence := now.Sub(s.heardAt); silence >= t.jm.cfg.HeartbeatTimeout {
+			actions = append(actions, t.schedule.lost(now, m, false, fmt.Sprintf("no heartbeat for %s", silence.Round(time.Millisecond)))...)
+		}
+	}
+	t.perform(append(actions, t.schedule.tick(now)...))
+}
+
+// details is what users are told. Main thread.
+func (t *term) details(now time.Time) protocol.JobDetails {
+	d := t.schedule.details(now)
+	d.Checkpoints = t.coordinator.Summary()
+	d.JobMasterEpoch = t.token.Epoch()
+	return d
+}
+
+// cancel stores the wish to cancel. rpc.ErrStopped means that the term ended before that was certain.
+func (t *term) cancel(ctx context.Context) error {
+	stored, err := rpc.Call(ctx, t.main, func() (<-chan struct{}, error) {
+		done, actions, err := t.schedule.cancel(time.Now())
+		if err != nil {
+			return nil, err
+		}
+		waiter := make(chan struct{})
+		if done {
+			close(waiter)
+		} else {
+			t.waiters = append(t.waiters, waiter)
+		}
+		t.perform(actions)
+		return waiter, nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-stored:
+		return nil
+	case <-t.over:
+		return rpc.ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// conclude makes the end of the job durable, then has everybody let go of it.
+func (t *term) conclude(ctx context.Context, d protocol.JobDetails, targets map[member]string, rm rpc.Gateway, rmKnown bool) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := t.jm.cfg.Conclude(ctx, d)
+		if ctx.Err() != nil {
+			return nil // the next leader finds the job ended, or ends it
+		}
+		if err == nil {
+			break
+		}
+		t.log.Warn("result of the job is not stored yet", logging.RetryIn(pause), zap.Error(err))
+		if sleep(ctx, pause) != nil {
+			return nil
+		}
+	}
+	t.jm.setResult(d)
+	t.jm.releaseJob(ctx, t.token, targets, "job is "+string(d.Overview.State))
+	if rmKnown {
+		t.disconnect(ctx, rm)
+	}
+	t.log.Info("job has ended", zap.String("state", string(d.Overview.State)), zap.Int("restarts", d.Overview.Restarts))
+	return errConcluded
+}

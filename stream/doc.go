@@ -1,0 +1,2 @@
+// Package stream is what job authors import: typed operators on unbounded and bounded streams.
+package stream

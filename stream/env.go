@@ -1,0 +1,90 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tamias-project/tamias/pkg/jobgraph"
+	"github.com/tamias-project/tamias/pkg/worker"
+)
+
+// Env is a job being written: sources, operators and sinks are added to it, then Execute runs it. It
+// belongs to one goroutine. Flink's StreamExecutionEnvironment.
+//
+// A program must add the same operators in the same order each time it is started: a cluster starts it
+// once for the job graph and once in each process that runs its tasks.
+type Env struct {
+	nodes []*node
+	errs  []error
+
+	parallelism    int
+	maxParallelism int
+	checkpointing  jobgraph.Checkpointing
+	restart        jobgraph.Restart
+	bufferTimeout  time.Duration
+	log            *zap.Logger
+}
+
+// New returns a job without operators.
+func New(opts ...JobOption) *Env {
+	e := &Env{
+		maxParallelism: 128,
+		checkpointing:  jobgraph.Checkpointing{Timeout: 10 * time.Minute, Retained: 1},
+		bufferTimeout:  100 * time.Millisecond,
+	}
+	e.parallelism = runtime.GOMAXPROCS(0)
+	if s := os.Getenv(worker.EnvParallelism); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			e.errorf("%s=%q: expected a number", worker.EnvParallelism, s)
+		}
+		e.parallelism = n
+	}
+	for _, o := range opts {
+		o(e)
+	}
+	e.checkSettings()
+	return e
+}
+
+func (e *Env) checkSettings() {
+	if e.parallelism < 1 {
+		e.errorf("default parallelism is %d, it must be at least 1", e.parallelism)
+	}
+	if e.maxParallelism < 1 || e.maxParallelism > 1<<15 {
+		e.errorf("max parallelism is %d, it must be in 1..32768", e.maxParallelism)
+	}
+	if e.checkpointing.Interval < 0 || e.checkpointing.Timeout <= 0 || e.checkpointing.MinPause < 0 {
+		e.errorf("checkpoint interval %s, timeout %s and min pause %s must not be negative, and the timeout not 0",
+			e.checkpointing.Interval, e.checkpointing.Timeout, e.checkpointing.MinPause)
+	}
+	if e.checkpointing.Retained < 1 {
+		e.errorf("%d retained checkpoints, there must be at least 1", e.checkpointing.Retained)
+	}
+	r := e.restart
+	if r.Kind == jobgraph.RestartFixedDelay && (r.Attempts < 0 || r.Delay < 0) {
+		e.errorf("fixed-delay restart with %d attempts and delay %s: neither can be negative", r.Attempts, r.Delay)
+	}
+	if r.Kind == jobgraph.RestartExponentialDelay && (r.InitialBackoff <= 0 || r.MaxBackoff < r.InitialBackoff) {
+		e.errorf("exponential-delay restart from %s to %s: expected 0 < initial <= max", r.InitialBackoff, r.MaxBackoff)
+	}
+}
+
+// errorf notes a mistake in the program. Execute returns all of them.
+func (e *Env) errorf(format string, args ...any) {
+	e.errs = append(e.errs, fmt.Errorf(format, args...))
+}
+
+// err is what is wrong with the program, or nil.
+func (e *Env) err() error {
+	if len(e.errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("stream: the job cannot run: %w", errors.Join(e.errs...))
+}

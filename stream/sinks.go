@@ -1,0 +1,83 @@
+package stream
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// Print writes each record as a line to standard output, in the format %v. With several subtasks, lines
+// begin with the subtask's number as in "2> ". On a cluster, standard output goes to a file in the
+// TaskManager's log directory.
+func Print[T any](in *Stream[T], opts ...Option) {
+	To(in, "Print to Std. Out", printer[T]{os.Stdout}, opts...)
+}
+
+type printer[T any] struct{ to io.Writer }
+
+func (p printer[T]) Open(_ context.Context, task Subtask, _ []Prepared) (Writer[T], error) {
+	w := &printWriter[T]{out: bufio.NewWriter(&lockedWriter{to: p.to})}
+	if task.Parallelism > 1 {
+		w.prefix = fmt.Sprintf("%d> ", task.Index+1)
+	}
+	return w, nil
+}
+
+type printWriter[T any] struct {
+	out    *bufio.Writer
+	prefix string
+}
+
+// Write flushes at the end of each batch, so that lines of several subtasks do not mix.
+func (w *printWriter[T]) Write(_ context.Context, records []T) error {
+	for i := range records {
+		if _, err := fmt.Fprintf(w.out, "%s%v\n", w.prefix, records[i]); err != nil {
+			return err
+		}
+	}
+	return w.out.Flush()
+}
+
+func (w *printWriter[T]) Close() error { return nil }
+
+// printing keeps writes of all subtasks of the process apart.
+var printing sync.Mutex
+
+type lockedWriter struct{ to io.Writer }
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	printing.Lock()
+	defer printing.Unlock()
+	return l.to.Write(p)
+}
+
+// Discard drops each record.
+func Discard[T any](in *Stream[T], opts ...Option) {
+	To(in, "Discard", discard[T]{}, opts...)
+}
+
+type discard[T any] struct{}
+
+func (d discard[T]) Open(context.Context, Subtask, []Prepared) (Writer[T], error) { return d, nil }
+func (discard[T]) Write(context.Context, []T) error                               { return nil }
+func (discard[T]) Close() error                                                   { return nil }
+
+// ForEach is a sink that calls f for each record, on the goroutines of the subtasks. After a failure
+// records come again.
+func ForEach[T any](f func(record T)) Sink[T] { return forEach[T]{f} }
+
+type forEach[T any] struct{ f func(T) }
+
+func (s forEach[T]) Open(context.Context, Subtask, []Prepared) (Writer[T], error) { return s, nil }
+
+func (s forEach[T]) Write(_ context.Context, records []T) error {
+	for i := range records {
+		s.f(records[i])
+	}
+	return nil
+}
+
+func (s forEach[T]) Close() error { return nil }
