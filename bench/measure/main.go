@@ -18,7 +18,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 
 	"github.com/tamias-project/tamias/internal/localcluster"
@@ -106,14 +106,16 @@ func once(ctx context.Context, o options, c *localcluster.Cluster) (run, error) 
 	}
 	watch := startWatch(pids)
 	job := id.NewJob()
-	args := append([]string{"run", "--configDir", c.ConfigDir(), "-p", fmt.Sprint(o.parallelism), "--job-id", job.String(), filepath.Join(o.bin, "workloads")}, o.workload...)
-	cmd := exec.CommandContext(ctx, filepath.Join(o.bin, "tamias"), args...)
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	err := cmd.Run()
-	usage := watch.stop(cmd.ProcessState)
+	workload := append(slices.Clone(o.workload), "-p", fmt.Sprint(o.parallelism), "-out", filepath.Join(c.TempDir(), "result-"+job.String()))
+	program := filepath.Join(o.bin, "workloads")
+	client, err := command(ctx, filepath.Join(o.bin, "tamias"),
+		append([]string{"run", "--configDir", c.ConfigDir(), "-p", fmt.Sprint(o.parallelism), "--job-id", job.String(), program}, workload...)...)
+	usage := watch.stop(client)
 	if err != nil {
-		return run{}, fmt.Errorf("%w\n%s", err, output.String())
+		return run{}, err
+	}
+	if _, err := command(ctx, program, append([]string{"verify"}, workload...)...); err != nil {
+		return run{}, fmt.Errorf("the result is wrong: %w", err)
 	}
 	d, err := details(ctx, c, job)
 	if err != nil {
@@ -122,6 +124,16 @@ func once(ctx context.Context, o options, c *localcluster.Cluster) (run, error) 
 	usage.NetMillis = d.Overview.End.Sub(d.Overview.Start).Milliseconds()
 	usage.Checkpoints = d.Checkpoints.Completed
 	return usage, nil
+}
+
+// command runs a program to its end; an error shows what it printed.
+func command(ctx context.Context, program string, args ...string) (*os.ProcessState, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return cmd.ProcessState, fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, output)
+	}
+	return cmd.ProcessState, nil
 }
 
 func details(ctx context.Context, c *localcluster.Cluster, job id.Job) (d protocol.JobDetails, err error) {

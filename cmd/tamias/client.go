@@ -139,12 +139,6 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.message }
 
-// isStatus reports whether err is the server's answer with that status.
-func isStatus(err error, status int) bool {
-	var e *statusError
-	return errors.As(err, &e) && e.status == status
-}
-
 func readError(status int, content []byte) error {
 	var body struct {
 		Errors []string `json:"errors"`

@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/embedded"
+	"github.com/tamias-project/tamias/pkg/haservices/local"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
@@ -23,7 +26,7 @@ func TestWrongCommandLines(t *testing.T) {
 		want string // at the end of stdout
 	}{
 		{nil, "\nPlease specify an action." + hint},
-		{[]string{"explode"}, "\"explode\" is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", or \"version\".\n\nSpecify the version option (-v or --version) to print Tamias version." + hint},
+		{[]string{"explode"}, "\"explode\" is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", \"drill\", or \"version\".\n\nSpecify the version option (-v or --version) to print Tamias version." + hint},
 		{[]string{"list", "--what"}, "unknown flag: --what" + hint},
 		{[]string{"cancel"}, "Missing JobID. Specify a JobID to cancel a job." + hint},
 		{[]string{"run"}, "The program was not specified." + hint},
@@ -296,4 +299,17 @@ func TestWatcherGivesUp(t *testing.T) {
 	if _, err := w.wait(t.Context()); err == nil || !strings.Contains(err.Error(), "client.timeout") || !strings.Contains(progress.String(), "No JobManager answers") {
 		t.Errorf("wait = %v, progress %s", err, &progress)
 	}
+}
+
+func TestLeaderIsFoundThroughHighAvailability(t *testing.T) {
+	c := newCluster(t)
+	storage := t.TempDir()
+	leader, err := local.New(local.Config{StorageDir: storage, ClusterID: "mine", Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leader.Close()
+	defer publish(t, leader, c.server.URL)()
+	tamias(t, "list", "-D", "high-availability.type=local", "-D", "high-availability.storageDir="+storage, "-z", "mine").check(
+		t, 0, "Waiting for response...\nNo running jobs.\nNo scheduled jobs.\n", "")
 }

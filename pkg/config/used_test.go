@@ -9,7 +9,11 @@ import (
 	"testing"
 )
 
-var definition = regexp.MustCompile(`(?s)\n\t([A-Z]\w*) = define\(.*?Key: "([^"]+)"`)
+var (
+	definition    = regexp.MustCompile(`(?s)\n\t([A-Z]\w*) = define\(.*?Key: "([^"]+)"`)
+	wordInProgram = regexp.MustCompile(`\bconfig\.[A-Z]\w*`)
+	wordInScript  = regexp.MustCompile(`[^\s()]+`)
+)
 
 // TestReservedOptions: reserved_keys.txt lists exactly the options that no program and no script reads.
 func TestReservedOptions(t *testing.T) {
@@ -40,18 +44,14 @@ func unread(t *testing.T) map[string]bool {
 	}
 	unreadKeys = map[string]bool{}
 	variables := variablesByKey(t)
-	readers := readersOfOptions(t)
+	read := wordsOfReaders(t)
 	for _, d := range Options() {
 		name, ok := variables[d.Key]
 		if !ok {
 			t.Errorf("%s has no variable", d.Key)
 			continue
 		}
-		inGo := regexp.MustCompile(`\bconfig\.` + name + `\b`).MatchString(readers.programs)
-		inScripts := regexp.MustCompile(`(^|[\s(])` + regexp.QuoteMeta(d.Key) + `([\s)]|$)`).MatchString(readers.scripts)
-		if !inGo && !inScripts {
-			unreadKeys[d.Key] = true
-		}
+		unreadKeys[d.Key] = !read["config."+name] && !read[d.Key]
 	}
 	return unreadKeys
 }
@@ -75,33 +75,34 @@ func variablesByKey(t *testing.T) map[string]string {
 	return variables
 }
 
-type readers struct{ programs, scripts string }
-
-func readersOfOptions(t *testing.T) readers {
+// wordsOfReaders returns what may name an option: config.NAME in programs, every word of the scripts.
+func wordsOfReaders(t *testing.T) map[string]bool {
 	t.Helper()
-	var programs, scripts strings.Builder
+	words := map[string]bool{}
 	for _, root := range []string{"pkg", "cmd", "internal", "scripts", "stream"} {
 		err := filepath.WalkDir(filepath.Join("../..", root), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				if d != nil && d.IsDir() && path == filepath.Join("../..", "pkg", "config") {
-					return filepath.SkipDir
-				}
-				return err
-			}
-			into := &programs
+			var word *regexp.Regexp
 			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && path == filepath.Join("../..", "pkg", "config"):
+				return filepath.SkipDir
 			case strings.HasSuffix(path, ".sh"):
-				into = &scripts
-			case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+				word = wordInScript
+			case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+				word = wordInProgram
+			default:
 				return nil
 			}
 			text, err := os.ReadFile(path)
-			into.Write(text)
+			for _, w := range word.FindAllString(string(text), -1) {
+				words[w] = true
+			}
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return readers{programs.String(), scripts.String()}
+	return words
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/jobmaster"
-	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/resourcemanager"
 	"github.com/tamias-project/tamias/pkg/rpc"
@@ -106,7 +105,7 @@ func (j *JobManager) newJobMaster(job haservices.StoredJob, conclude func(contex
 		HeartbeatTimeout:   j.Timing.HeartbeatTimeout,
 		AdoptionTimeout:    j.Timing.Adoption,
 		SlotRequestTimeout: j.Timing.SlotRequest,
-		Log:                j.Log.With(logging.Component("job-master"), logging.Job(job.Graph.ID)),
+		Log:                j.Log,
 	})
 }
 

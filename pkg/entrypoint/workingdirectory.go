@@ -12,8 +12,9 @@ import (
 // workingDirectory holds a process's temporary files. Its owner holds a lock on it, so that what a killed
 // process left behind can be told from what is in use, and is removed by the next process.
 type workingDirectory struct {
-	path string
-	lock *os.File
+	path   string
+	prefix string
+	lock   *os.File
 }
 
 const lockName = ".lock"
@@ -41,15 +42,17 @@ func newWorkingDirectory(dirs []string, prefix string) (*workingDirectory, error
 		lock.Close()
 		return nil, err
 	}
-	return &workingDirectory{path: visible, lock: lock}, nil
+	return &workingDirectory{path: visible, prefix: prefix, lock: lock}, nil
 }
 
-// remove deletes the directory. A nil directory is removed already.
+// remove deletes the directory, and leftovers beside it: the last process that stops leaves nothing. A nil
+// directory is removed already.
 func (d *workingDirectory) remove() error {
 	if d == nil {
 		return nil
 	}
 	defer d.lock.Close()
+	removeLeftovers(filepath.Dir(d.path), d.prefix)
 	return os.RemoveAll(d.path)
 }
 

@@ -23,7 +23,7 @@ const (
 // and absolute paths; the path is taken as it stands, without percent-decoding. Who may read new files and
 // directories is the umask's business.
 type Local struct {
-	// named makes Create write under a temporary name even where files without a name exist.
+	// named makes Create and Rename do without what only Linux has.
 	named bool
 }
 
@@ -255,19 +255,33 @@ func (l *Local) rename(from, to string) error {
 	if err := makeDirectories(filepath.Dir(to)); err != nil {
 		return err
 	}
+	if err := l.move(from, to, source); err != nil {
+		return err
+	}
+	if err := syncDirectory(filepath.Dir(to)); err != nil || filepath.Dir(from) == filepath.Dir(to) {
+		return err
+	}
+	return syncDirectory(filepath.Dir(from))
+}
+
+// move renames without overwriting: in one step where the system can do that, else by a second name, after
+// which the first one goes.
+func (l *Local) move(from, to string, source fs.FileInfo) error {
+	if !l.named {
+		if err := renameExclusively(from, to); err == nil || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
 	if err := os.Link(from, to); err != nil {
 		target, statErr := os.Lstat(to)
 		if !errors.Is(err, fs.ErrExist) || statErr != nil || !os.SameFile(source, target) || from == to {
 			return err
 		}
 	}
-	if err := syncDirectory(filepath.Dir(to)); err != nil { // before the old name goes
+	if err := syncDirectory(filepath.Dir(to)); err != nil {
 		return err
 	}
-	if err := os.Remove(from); err != nil {
-		return err
-	}
-	return syncDirectory(filepath.Dir(from))
+	return os.Remove(from)
 }
 
 func (l *Local) begin(ctx context.Context, uri string) (string, error) {

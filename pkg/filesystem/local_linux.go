@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,4 +26,13 @@ func openUnnamed(path string) (*os.File, temporary, bool) {
 		},
 		discard: func() error { return nil },
 	}, true
+}
+
+// renameExclusively renames a file unless the new name is taken. errors.ErrUnsupported: the file system cannot.
+func renameExclusively(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) {
+		return errors.ErrUnsupported
+	}
+	return os.NewSyscallError("renameat2", err)
 }

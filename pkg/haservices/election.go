@@ -186,7 +186,7 @@ func (e *LeaderElection) fenced(ctx context.Context, token id.FencingToken, path
 			return joined(err, unknown)
 		}
 		pause := b.pause()
-		e.log.Debug("write will be repeated", logging.Znode(path), logging.Token(token), logging.RetryIn(pause), zap.Error(err))
+		e.log.Log(b.level(), "write will be repeated", logging.Znode(path), logging.Token(token), logging.RetryIn(pause), zap.Error(err))
 		if waitErr := e.waitInTerm(ctx, term, pause); waitErr != nil {
 			return joined(fmt.Errorf("%w: %w", waitErr, err), unknown)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/logging"
 )
@@ -26,6 +27,14 @@ func (b *backoff) pause() time.Duration {
 }
 
 func (b *backoff) reset() { b.next = 0 }
+
+// level is debug for a short trouble and warn for one that has lasted a while.
+func (b *backoff) level() zapcore.Level {
+	if b.next > b.most {
+		return zapcore.WarnLevel
+	}
+	return zapcore.DebugLevel
+}
 
 // wait pauses for d, or returns ctx's error if it ends first.
 func wait(ctx context.Context, d time.Duration) error {
@@ -50,7 +59,7 @@ func retry(ctx context.Context, log *zap.Logger, path string, f func() error) er
 			return err
 		}
 		pause := b.pause()
-		log.Debug("HA backend unavailable", logging.Znode(path), logging.RetryIn(pause), zap.Error(err))
+		log.Log(b.level(), "HA backend unavailable", logging.Znode(path), logging.RetryIn(pause), zap.Error(err))
 		if waitErr := wait(ctx, pause); waitErr != nil {
 			return errors.Join(waitErr, err)
 		}

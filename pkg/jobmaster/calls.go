@@ -90,7 +90,11 @@ func (t *term) acknowledge(r protocol.AcknowledgeCheckpointRequest) (protocol.Em
 	if err := t.ready(r.Job); err != nil {
 		return protocol.Empty{}, err
 	}
-	t.perform(t.coordinate(t.coordinator.Acknowledge(time.Now(), r)))
+	now := time.Now()
+	if e := t.schedule.execution(r.Attempt); e != nil {
+		t.heard(e.place.member, now)
+	}
+	t.perform(t.coordinate(t.coordinator.Acknowledge(now, r)))
 	return protocol.Empty{}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
 func TestRunsCheckpointsAndCancels(t *testing.T) {
@@ -451,5 +452,23 @@ func TestUnreadableCheckpoint(t *testing.T) {
 		if d := w.ended()[0]; !strings.Contains(d.Failures[0].Failure.Message, "checkpoint") {
 			t.Errorf("failure is %q, want that the checkpoint cannot be read", d.Failures[0].Failure.Message)
 		}
+	})
+}
+
+// TestPausedLeaderBlamesNobody: a tick that comes late was late for everyone's heartbeats too.
+func TestPausedLeaderBlamesNobody(t *testing.T) {
+	inWorld(t, func(w *world) {
+		first, _, tm1, _ := w.twoByTwo()
+		term, _, _ := first.jm.present()
+		pause := 10 * heartbeatTimeout
+		rpc.Do(w.ctx, term.main, func() {
+			for _, s := range term.sessions {
+				s.heardAt = s.heardAt.Add(-pause)
+			}
+			term.tick(pause)
+		})
+		w.pass(time.Second)
+		w.wantLog(tm1, words("cancel"))
+		w.wantAttempts(first, "a0", "a1", "b0", "b1")
 	})
 }

@@ -75,17 +75,21 @@ func (t *term) openSession(m member, address string) {
 
 // send puts a call into the order of the session. done is told the answer, on the session's goroutine,
 // unless the session or the term ended first, or a newer leader is known there.
-func (s *session) send(what string, call func(context.Context, rpc.Gateway) error, done func(error)) {
+func (t *term) send(s *session, what string, call func(context.Context, rpc.Gateway) error, done func(error)) {
 	s.out.put(func(ctx context.Context) error {
 		err := persist(ctx, s.timeout, func(ctx context.Context) error { return call(ctx, s.gateway) })
 		switch {
 		case ctx.Err() != nil:
+			return nil
 		case errors.Is(err, rpc.ErrFenced):
 			s.log.Info("task manager obeys another leader", zap.String("call", what), zap.Error(err))
-		case done != nil:
-			done(err)
-		case err != nil:
+			return nil
+		case err != nil && done == nil:
 			s.log.Warn("call refused", zap.String("call", what), zap.Error(err))
+		}
+		t.main.Post(ctx, func() { s.heardAt = time.Now() })
+		if done != nil {
+			done(err)
 		}
 		return nil
 	})
@@ -179,7 +183,7 @@ func (t *term) sendTasks(a action) {
 
 func (t *term) to(m member, what string, call func(context.Context, rpc.Gateway) error, done func(error)) {
 	if s := t.sessions[m]; s != nil {
-		s.send(what, call, done)
+		t.send(s, what, call, done)
 	}
 }
 

@@ -1,9 +1,12 @@
 package jobmaster
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // slot is one slot that a TaskManager holds for the job.
@@ -119,4 +122,58 @@ func (p *slotPool) allocations() []id.Allocation {
 		held[i] = s.allocation
 	}
 	return held
+}
+
+// watchSlots lets regions fail that have waited too long for slots. Time counts only while there is a
+// ResourceManager that could give some.
+func (s *schedule) watchSlots(now time.Time) {
+	var short []*region
+	if s.goal.restarts() && !s.over() {
+		short = s.short()
+	}
+	switch {
+	case len(short) == 0 || !s.resourceManager:
+		s.waitingSince = time.Time{}
+	case s.waitingSince.IsZero():
+		s.waitingSince = now
+	case s.cfg.slotRequestTimeout > 0 && now.Sub(s.waitingSince) >= s.cfg.slotRequestTimeout:
+		s.waitingSince = time.Time{}
+		failure := protocol.Failure{Message: fmt.Sprintf("%s, after waiting for %s: start more TaskManagers or lower the parallelism",
+			s.slotsMissing(), s.cfg.slotRequestTimeout)}
+		s.record(now, failure, nil)
+		s.restart(now, short, &failure)
+		s.settleRegions(now)
+		s.pursueGoal(now)
+	}
+}
+
+// short lists the regions that wait for slots which are not there.
+func (s *schedule) short() (list []*region) {
+	free := map[int]bool{}
+	left := 0
+	for _, sl := range s.slots.slots {
+		if sl.index < 0 {
+			left++
+		}
+	}
+	for _, r := range s.regions {
+		if r.phase != waiting {
+			continue
+		}
+		for _, e := range r.executions {
+			i := e.attempt.Subtask
+			if s.slots.holder(i) == nil && !free[i] {
+				free[i] = true
+				left--
+			}
+		}
+		if left < 0 {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func (s *schedule) slotsMissing() string {
+	return fmt.Sprintf("the job needs %d slots, has %d", s.slots.need, len(s.slots.slots))
 }

@@ -59,7 +59,7 @@ type term struct {
 	rmKnown     bool
 }
 
-// newTerm reads what earlier leaders left behind. Nothing can change it any more: the epoch was won.
+// newTerm makes a term of what earlier leaders left behind.
 func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term, error) {
 	t := &term{
 		jm: jm, token: token, log: jm.log.With(logging.Token(token)),
@@ -71,21 +71,7 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 		sessions: map[member]*session{},
 		watched:  map[member]bool{},
 	}
-	ledger, err := jm.ledger.Get(ctx)
-	switch {
-	case err == nil:
-		t.ledger, t.wave = &ledger, ledger.Wave
-	case !errors.Is(err, haservices.ErrNotFound):
-		return nil, err
-	}
-	intent, err := jm.intent.Get(ctx)
-	switch {
-	case err == nil:
-		t.intent = &intent
-	case !errors.Is(err, haservices.ErrNotFound):
-		return nil, err
-	}
-	if t.lastID, err = jm.ids.Last(ctx); err != nil {
+	if err := t.read(ctx); err != nil {
 		return nil, err
 	}
 	cfg := scheduleConfig{
@@ -93,6 +79,7 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 		adoptionTimeout: jm.cfg.AdoptionTimeout, slotRequestTimeout: jm.cfg.SlotRequestTimeout,
 		jitter: func() float64 { return 2*rand.Float64() - 1 },
 	}
+	var err error
 	cfg.latest, err = jm.checkpoints.Latest(ctx)
 	switch {
 	case errors.Is(err, haservices.ErrUnreadable):
@@ -108,6 +95,26 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 	t.endpoint = rpc.NewEndpoint(protocol.JobMasterEndpoint+"/"+jm.id.String(), t.main)
 	t.registerCalls()
 	return t, nil
+}
+
+// read reads the stores. Nothing can change them any more: the epoch was won.
+func (t *term) read(ctx context.Context) error {
+	ledger, err := t.jm.ledger.Get(ctx)
+	switch {
+	case err == nil:
+		t.ledger, t.wave = &ledger, ledger.Wave
+	case !errors.Is(err, haservices.ErrNotFound):
+		return err
+	}
+	intent, err := t.jm.intent.Get(ctx)
+	switch {
+	case err == nil:
+		t.intent = &intent
+	case !errors.Is(err, haservices.ErrNotFound):
+		return err
+	}
+	t.lastID, err = t.jm.ids.Last(ctx)
+	return err
 }
 
 // run is the term: endpoint up, address confirmed, then adoption or scheduling. It returns errConcluded

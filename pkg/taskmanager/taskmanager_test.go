@@ -275,7 +275,7 @@ func TestNoHABackend(t *testing.T) {
 		for _, tm := range []string{"tm-1", "tm-2"} {
 			c.ha.Disconnect(tm)
 		}
-		pass(20 * time.Minute)
+		pass(7 * time.Minute) // longer than the orphan timeout
 		untouched(t, c, m)
 		for _, tm := range []string{"tm-1", "tm-2"} {
 			c.ha.Reconnect(tm)

@@ -134,19 +134,22 @@ func TestKilledLeader(t *testing.T) {
 	t.Logf("led %s after SIGKILL of the leader", took)
 }
 
+// TestFrozenLeaderIsShot: one that is silent, and one whose process is there but answers nobody.
 func TestFrozenLeaderIsShot(t *testing.T) {
-	cfg := local.Config{StorageDir: t.TempDir(), ProbeTimeout: 50 * time.Millisecond}
-	frozen := make(chan struct{})
-	cfg.AwaitGone = func(ctx context.Context, address string, _ id.Instance, silence time.Duration) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-frozen:
-			return fmt.Errorf("%w: %s", rpc.ErrSilent, address)
+	for _, verdict := range []error{rpc.ErrSilent, rpc.ErrGone} {
+		cfg := local.Config{StorageDir: t.TempDir(), ProbeTimeout: 50 * time.Millisecond}
+		frozen := make(chan struct{})
+		cfg.AwaitGone = func(ctx context.Context, address string, _ id.Instance, silence time.Duration) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-frozen:
+				return fmt.Errorf("%w: %s", verdict, address)
+			}
 		}
+		takeOver(t, cfg, func(p *os.Process) {
+			p.Signal(syscall.SIGSTOP)
+			close(frozen)
+		})
 	}
-	takeOver(t, cfg, func(p *os.Process) {
-		p.Signal(syscall.SIGSTOP)
-		close(frozen)
-	})
 }

@@ -49,7 +49,7 @@ func (d *Driver) Campaign(ctx context.Context, c haservices.Component, me haserv
 			d.noteEviction(c)
 			continue
 		}
-		d.log.Error("campaign failed", zap.Stringer("component", c), logging.RetryIn(pause), zap.Error(err))
+		d.log.Error("campaign failed", logging.Component(c.String()), logging.RetryIn(pause), zap.Error(err))
 		select {
 		case <-time.After(pause):
 		case <-inner.Done():
@@ -216,7 +216,7 @@ func (k *candidacy) discard(ctx context.Context) {
 		if err == nil || errors.Is(err, errLost) || ctx.Err() != nil {
 			return
 		}
-		k.driver.log.Debug("latch node not deleted yet", zap.Stringer("component", k.component), zap.Error(err))
+		k.driver.log.Debug("latch node not deleted yet", logging.Component(k.component.String()), zap.Error(err))
 		select {
 		case <-time.After(firstPause):
 		case <-k.session.lost:

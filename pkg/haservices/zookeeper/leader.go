@@ -21,13 +21,35 @@ func (t *Term) Publish(ctx context.Context, address string) error {
 		return t.refuse("publish leader of "+t.component.String(), err)
 	}
 	defer leave()
-	t.mu.Lock()
-	t.address = address // before it is written: run repairs what differs
-	t.mu.Unlock()
-	if err := t.tell(inner, address); err != nil {
+	if err := t.publish(inner, address); err != nil {
 		return fmt.Errorf("publish leader of %s: %w", t.component, err)
 	}
 	return nil
+}
+
+func (t *Term) publish(ctx context.Context, address string) error {
+	select {
+	case <-t.publishing:
+		defer func() { t.publishing <- struct{}{} }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.setAddress("") // nothing to repair while it changes
+	if err := t.tell(ctx, address); err != nil {
+		return err
+	}
+	t.setAddress(address)
+	select {
+	case t.published <- struct{}{}: // run has passed over what changed meanwhile
+	default:
+	}
+	return nil
+}
+
+func (t *Term) setAddress(address string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.address = address
 }
 
 // refuse is the error of a method that could not begin: a closed driver leads nothing.
@@ -38,14 +60,8 @@ func (t *Term) refuse(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// tell writes the leader nodes, one writer at a time.
+// tell writes the leader nodes. The caller has taken publishing.
 func (t *Term) tell(ctx context.Context, address string) error {
-	select {
-	case <-t.publishing:
-		defer func() { t.publishing <- struct{}{} }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	information := haservices.LeaderInformation{Address: address, Token: t.token}
 	contents := [][]byte{encode(information), connectionInfo(information)}
 	for i, path := range t.driver.leaderPaths(t.component) {
@@ -89,6 +105,12 @@ func (t *Term) replace(ctx context.Context, path string, data []byte) error {
 // repair writes the published address again if something else is told, and nothing if nothing was
 // published: to erase what others wrote is not ours.
 func (t *Term) repair(ctx context.Context, told reading) {
+	select {
+	case <-t.publishing:
+		defer func() { t.publishing <- struct{}{} }()
+	default:
+		return // it is being written; run looks again afterwards
+	}
 	t.mu.Lock()
 	address := t.address
 	t.mu.Unlock()
@@ -97,7 +119,7 @@ func (t *Term) repair(ctx context.Context, told reading) {
 		return
 	}
 	if err := t.tell(ctx, address); err != nil {
-		t.driver.log.Debug("leader node not repaired", zap.Stringer("component", t.component), zap.Error(err))
+		t.driver.log.Debug("leader node not repaired", logging.Component(t.component.String()), zap.Error(err))
 	}
 }
 

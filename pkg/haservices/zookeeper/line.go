@@ -73,12 +73,14 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 			d.log.Warn("latch node not understood", logging.Znode(path), zap.Error(err))
 			return
 		}
-		why, err := k.verdict(ctx, path, n, them)
+		why, version, err := k.verdict(ctx, path, n, them)
 		switch {
+		case ctx.Err() != nil:
+			return
 		case err != nil:
 			d.log.Debug("process before us not judged", logging.Znode(path), zap.Error(err))
 		case why != "":
-			k.evict(ctx, path, them, why)
+			k.evict(ctx, path, version, them, why)
 		}
 		select {
 		case <-time.After(d.cfg.ProbeTimeout / 4):
@@ -87,66 +89,58 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 	}
 }
 
-// verdict waits until there is a reason to evict them, and returns it; "" when there was a suspicion that
-// proved wrong.
-func (k *candidacy) verdict(ctx context.Context, path string, n node, them latchNode) (why string, err error) {
+// verdict waits until there is a reason to evict them, and returns it with the version in which their node
+// may be deleted; "" when there was a suspicion that proved wrong.
+func (k *candidacy) verdict(ctx context.Context, path string, n node, them latchNode) (why string, version int32, err error) {
 	d := k.driver
 	switch {
 	case d.client.owns(n.stat.EphemeralOwner):
 		// Left over from a campaign or a session of ours that has ended.
-		return "our own, from before", nil
+		return "our own, from before", anyVersion, nil
 	case d.cfg.AwaitGone == nil || them.Address == "":
 		<-ctx.Done()
-		return "", ctx.Err()
+		return "", 0, ctx.Err()
 	case d.isCondemned(them):
-		return "evicted before", nil
+		return "evicted before", anyVersion, nil
 	}
 	err = d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
 	gone := errors.Is(err, rpc.ErrGone)
 	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
 	case gone && !them.EvictedAlive:
-		return "process is gone", nil
+		return "process is gone", anyVersion, nil
 	case !gone && !errors.Is(err, rpc.ErrSilent):
-		return "", err
+		return "", 0, err
 	}
-	answered, err := k.challenge(ctx, path)
+	version, answered, err := k.challenge(ctx, path)
 	if err != nil || answered {
-		return "", err
+		return "", 0, err
 	}
-	return "process is silent", nil
+	return "process is silent", version, nil
 }
 
-// challenge asks the contender behind a node for an answer through ZooKeeper. If none comes within half
-// the probe timeout the node is as the challenge left it, and is deleted here: an answer that arrives at
-// the last moment changes the node's version and wins.
-func (k *candidacy) challenge(ctx context.Context, path string) (answered bool, err error) {
+// challenge asks the contender behind a node for an answer through ZooKeeper, and waits for it for half
+// the probe timeout. Without one the node is to be deleted in the version that the challenge gave it: an
+// answer at the last moment changes the version, and wins.
+func (k *candidacy) challenge(ctx context.Context, path string) (version int32, answered bool, err error) {
 	word := uuid.NewString()
 	n, err := k.session.get(ctx, path)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	var them latchNode
 	if err := json.Unmarshal(n.data, &them); err != nil {
-		return false, err
+		return 0, false, err
 	}
 	them.Challenge = word
 	stat, err := k.session.set(ctx, path, encode(them), n.stat.Version)
 	if errors.Is(err, zk.ErrBadVersion) {
-		return true, nil // it has just answered somebody else
+		return 0, true, nil // it has just answered somebody else
 	}
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
-	if answered, err := k.awaitAnswer(ctx, path, word); err != nil || answered {
-		return answered, err
-	}
-	err = k.session.multi(ctx, check(k.node, anyVersion), deletion(path, stat.Version))
-	if refusedFor(err, zk.ErrBadVersion) {
-		return true, nil
-	}
-	return false, err
+	answered, err = k.awaitAnswer(ctx, path, word)
+	return stat.Version, answered, err
 }
 
 func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, error) {
@@ -179,18 +173,21 @@ func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, e
 	}
 }
 
-// evict deletes a node, provided that we are still in line ourselves.
-func (k *candidacy) evict(ctx context.Context, path string, them latchNode, why string) {
+// evict deletes a node, provided that we are still in line ourselves. waitFor may see the deletion, and end
+// ctx, before the answer is here.
+func (k *candidacy) evict(ctx context.Context, path string, version int32, them latchNode, why string) {
 	d := k.driver
-	err := k.session.multi(ctx, check(k.node, anyVersion), deletion(path, anyVersion))
-	if err != nil && !refusedAt(err, 1) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	err := k.session.multi(ctx, check(k.node, anyVersion), deletion(path, version))
+	if err != nil {
 		d.log.Debug("latch node not evicted", logging.Znode(path), zap.Error(err))
 		return
 	}
 	if them.Process != k.me.Process {
 		d.condemn(them.Process)
 	}
-	d.log.Info("evicted the contender before us", zap.Stringer("component", k.component), zap.String("why", why),
+	d.log.Info("evicted the contender before us", logging.Component(k.component.String()), zap.String("why", why),
 		zap.String("host", them.Host), zap.Int("pid", them.PID), logging.Znode(path))
 }
 
@@ -239,7 +236,7 @@ func (d *Driver) noteEviction(c haservices.Component) {
 	d.mu.Lock()
 	d.evictedAlive = true
 	d.mu.Unlock()
-	d.log.Warn("evicted by the next contender although we live", zap.Stringer("component", c))
+	d.log.Warn("evicted by the next contender although we live", logging.Component(c.String()))
 }
 
 // owns says whether a session is, or was, one of ours.

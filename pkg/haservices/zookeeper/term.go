@@ -29,11 +29,12 @@ type Term struct {
 	withdrawn chan struct{} // closed when our nodes are gone, or will go with the session
 	// publishing holds one value; whoever has taken it may write the leader nodes.
 	publishing chan struct{}
+	published  chan struct{}      // room for one: wakes run after publish
 	stop       context.CancelFunc // ends what run is doing
 
 	mu      sync.Mutex // guards the fields below
 	ended   bool
-	address string // last published, "" for none
+	address string // published and to be kept so, "" for none
 }
 
 var _ haservices.Term = (*Term)(nil)
@@ -43,7 +44,7 @@ func (d *Driver) newTerm(k *candidacy, token id.FencingToken, epoch int32, claim
 	now, _ := d.client.state()
 	t := &Term{
 		driver: d, session: k.session, candidacy: k, component: k.component, token: token, epoch: epoch, number: now.number,
-		lost: make(chan struct{}), withdrawn: make(chan struct{}), publishing: make(chan struct{}, 1),
+		lost: make(chan struct{}), withdrawn: make(chan struct{}), publishing: make(chan struct{}, 1), published: make(chan struct{}, 1),
 	}
 	t.publishing <- struct{}{}
 	running, stop := context.WithCancel(d.ending)
@@ -51,7 +52,7 @@ func (d *Driver) newTerm(k *candidacy, token id.FencingToken, epoch int32, claim
 	d.mu.Lock()
 	claim.term = t
 	d.mu.Unlock()
-	d.log.Info("won leadership", zap.Stringer("component", k.component), logging.Token(token), logging.Znode(k.node))
+	d.log.Info("won leadership", logging.Component(k.component.String()), logging.Token(token), logging.Znode(k.node))
 	d.background(func(ctx context.Context) {
 		defer close(t.withdrawn)
 		t.run(running)
@@ -82,7 +83,7 @@ func (t *Term) end(why string) {
 	t.ended = true
 	close(t.lost)
 	t.stop()
-	t.driver.log.Info("leadership ended", zap.Stringer("component", t.component), logging.Token(t.token), zap.String("why", why))
+	t.driver.log.Info("leadership ended", logging.Component(t.component.String()), logging.Token(t.token), zap.String("why", why))
 }
 
 // run watches what the term depends on, and returns when it is over.
@@ -116,6 +117,7 @@ func (t *Term) run(ctx context.Context) {
 		case <-stateChanged:
 		case <-oursChanged:
 		case <-leaderChanged:
+		case <-t.published:
 		case <-t.session.lost:
 			t.end("session lost")
 		case <-ctx.Done():
@@ -177,7 +179,7 @@ func (t *Term) withdraw(ctx context.Context) {
 		if err == nil || errors.Is(err, errLost) {
 			return
 		}
-		t.driver.log.Debug("nodes of a term not deleted yet", zap.Stringer("component", t.component), zap.Error(err))
+		t.driver.log.Debug("nodes of a term not deleted yet", logging.Component(t.component.String()), zap.Error(err))
 		select {
 		case <-time.After(firstPause):
 		case <-t.session.lost:

@@ -1,7 +1,6 @@
 package zookeeper
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -38,11 +37,6 @@ type reading struct {
 	data    []byte
 	stat    *zk.Stat
 	session *session // in which it was read
-}
-
-func (r reading) equal(other reading) bool {
-	return r.known == other.known && r.exists == other.exists && r.session == other.session &&
-		(!r.exists || r.stat.Mzxid == other.stat.Mzxid && bytes.Equal(r.data, other.data))
 }
 
 // follower reads one path again and again for its subscribers.
@@ -192,9 +186,10 @@ func (f *follower) publish(r reading) {
 	w := f.watches
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if r.equal(f.latest) {
+	if !r.known && !f.latest.known {
 		return
 	}
+	// Alike is not unchanged: what was repaired may have been damaged again before we read it.
 	f.latest = r
 	close(f.changed)
 	f.changed = make(chan struct{})

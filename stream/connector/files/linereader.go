@@ -92,11 +92,17 @@ func (l *lineReader) line(keep bool) ([]byte, error) {
 
 // take returns the line that ends before buf[after].
 func (l *lineReader) take(after int) []byte {
-	line := l.buf[l.first:after:after]
-	l.offset += int64(len(line))
+	end := after
+	if end > l.first && l.buf[end-1] == '\n' {
+		end--
+	}
+	if end > l.first && l.buf[end-1] == '\r' {
+		end--
+	}
+	line := l.buf[l.first:end:end]
+	l.offset += int64(after - l.first)
 	l.first, l.searched = after, after
-	line = bytes.TrimSuffix(line, []byte{'\n'})
-	return bytes.TrimSuffix(line, []byte{'\r'})
+	return line
 }
 
 // fill reads more of the file, behind what is there.

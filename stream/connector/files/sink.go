@@ -135,7 +135,7 @@ func (w *writer[T]) Write(ctx context.Context, records []T) error {
 
 // begin opens the next file.
 func (w *writer[T]) begin() error {
-	name := fmt.Sprintf("part-%05d-%s-%d-%06d%s", w.task.Index, w.run, w.task.Attempt, w.number, w.suffix)
+	name := fmt.Sprintf("part-%05d-%s-%04d-%06d%s", w.task.Index, w.run, w.task.Attempt, w.number, w.suffix)
 	w.current = prepared{From: w.hidden(name), To: filesystem.Join(w.dir, name)}
 	f, err := w.fs.OpenWriter(w.ctx, w.current.From)
 	if err != nil {
@@ -231,7 +231,7 @@ func (w *writer[T]) sweep(ctx context.Context) error {
 			continue
 		}
 		rest = strings.Replace(rest, "-"+w.run+"-", "-", 1)
-		if n, err := fmt.Sscanf(rest, ".part-%05d-%d-%06d", &index, &attempt, &number); n != 3 || err != nil {
+		if n, err := fmt.Sscanf(rest, ".part-%05d-%04d-%06d", &index, &attempt, &number); n != 3 || err != nil {
 			continue // of another job, or of nobody we know
 		}
 		mine := index == w.task.Index && attempt < w.task.Attempt

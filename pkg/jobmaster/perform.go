@@ -196,7 +196,7 @@ func (t *term) trigger(a checkpoint.Trigger) {
 		request := protocol.TriggerCheckpointRequest{
 			Job: t.jm.id, Checkpoint: a.Checkpoint, Sources: list, Dir: a.Dir, Epoch: t.token.Epoch(),
 		}
-		s.send("trigger checkpoint", call(protocol.TriggerCheckpoint, request), func(err error) {
+		t.send(s, "trigger checkpoint", call(protocol.TriggerCheckpoint, request), func(err error) {
 			if err == nil {
 				return
 			}
@@ -212,14 +212,14 @@ func (t *term) trigger(a checkpoint.Trigger) {
 func (t *term) tellComplete(n int64, attempts []attemptID) {
 	t.byMember(attempts, func(s *session, list []attemptID) {
 		request := protocol.CompleteCheckpointRequest{Job: t.jm.id, Checkpoint: n, Attempts: list}
-		s.send("complete checkpoint", call(protocol.CompleteCheckpoint, request), nil)
+		t.send(s, "complete checkpoint", call(protocol.CompleteCheckpoint, request), nil)
 	})
 }
 
 func (t *term) tellAbort(first, last int64) {
 	for _, m := range t.schedule.connected() {
 		request := protocol.AbortCheckpointRequest{Job: t.jm.id, First: first, Last: last}
-		t.sessions[m].send("abort checkpoint", call(protocol.AbortCheckpoint, request), nil)
+		t.send(t.sessions[m], "abort checkpoint", call(protocol.AbortCheckpoint, request), nil)
 	}
 }
 
