@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/state"
 )
 
 // Share returns what subtask of v restores from c: nil when c is nil. The parallelism of v may differ from
@@ -21,7 +22,7 @@ func (c *Completed) Share(v *jobgraph.Vertex, subtask, maxParallelism int) *prot
 	for _, o := range v.Operators {
 		wanted[o.UID] = true
 	}
-	first, last := keyGroups(subtask, v.Parallelism, maxParallelism)
+	own := state.RangeOf(subtask, v.Parallelism, maxParallelism)
 	restored := &protocol.RestoredState{Checkpoint: c.ID}
 	for _, vs := range c.Vertices {
 		for _, saved := range vs.Operators {
@@ -30,7 +31,7 @@ func (c *Completed) Share(v *jobgraph.Vertex, subtask, maxParallelism int) *prot
 			}
 			part := protocol.OperatorState{UID: saved.UID, Subtask: saved.Subtask}
 			for _, k := range saved.Keyed {
-				if k.First <= last && k.Last >= first {
+				if k.First <= own.Last && k.Last >= own.First {
 					part.Keyed = append(part.Keyed, k)
 				}
 			}
@@ -43,12 +44,4 @@ func (c *Completed) Share(v *jobgraph.Vertex, subtask, maxParallelism int) *prot
 		}
 	}
 	return restored
-}
-
-// keyGroups is the range of key groups, both ends inclusive, that a subtask owns: the same split that
-// keyed state and hash exchanges use. Flink's computeKeyGroupRangeForOperatorIndex.
-func keyGroups(subtask, parallelism, maxParallelism int) (first, last int) {
-	first = (subtask*maxParallelism + parallelism - 1) / parallelism
-	last = ((subtask+1)*maxParallelism - 1) / parallelism
-	return first, last
 }

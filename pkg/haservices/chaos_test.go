@@ -22,7 +22,7 @@ var chaosSeed = flag.Uint64("chaos.seed", 0, "run TestChaos with this seed only"
 // TestChaos lets three processes store jobs and checkpoints while they are killed, frozen, cut off and
 // lose sessions and answers. What was acknowledged must be there at the end, and nothing twice.
 func TestChaos(t *testing.T) {
-	first, last := uint64(1), uint64(30)
+	first, last := uint64(1), uint64(20)
 	if *chaosSeed != 0 {
 		first, last = *chaosSeed, *chaosSeed
 	}

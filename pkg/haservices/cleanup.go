@@ -85,7 +85,7 @@ func (s *Services) checkpointDirectories(ctx context.Context, dispatcher *Leader
 // Sweep deletes files that leaders of the past wrote and did not live to point to. A Dispatcher calls it
 // once in each term. It is careful: a file goes only if no node points to it and its writer's epoch is
 // over for certain, so that no node ever can. In NONE mode Dispatchers have no epochs, so what they left
-// stays.
+// stays. An error says what could not be looked at; it is worth a line in the log, not the term.
 func (s *Services) Sweep(ctx context.Context, dispatcher *LeaderElection, token id.FencingToken) error {
 	if _, err := dispatcher.current(token); err != nil {
 		return fmt.Errorf("sweep orphaned files: %w", err)

@@ -95,7 +95,7 @@ func (e *LeaderElection) lead(ctx context.Context, term Term, contender LeaderCo
 	e.setTerm(nil)
 	cancel(nil)
 	<-watched
-	lost := errors.Is(context.Cause(termCtx), ErrNotLeader)
+	lost := ctx.Err() == nil && errors.Is(context.Cause(termCtx), ErrNotLeader)
 	e.resign(ctx, term)
 	switch {
 	case lost:

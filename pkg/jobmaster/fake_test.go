@@ -48,8 +48,6 @@ type fakeTaskManager struct {
 type fakeTask struct {
 	protocol.Execution
 	told bool
-	// deployments of this very attempt that took effect: never more than one.
-	deployed int
 }
 
 func newFakeTaskManager(w *world, name id.TaskManager, slots int) *fakeTaskManager {
@@ -314,8 +312,8 @@ func (tm *fakeTaskManager) finish(r protocol.FinishTasksRequest) (protocol.Empty
 	return protocol.Empty{}, nil
 }
 
-// trigger stands for the barrier, which reaches every task that runs anywhere; here: those of the whole
-// world, see world.barrier.
+// trigger acknowledges for all tasks here, as if the barrier had reached them: every TaskManager of these
+// tests has a source.
 func (tm *fakeTaskManager) trigger(r protocol.TriggerCheckpointRequest) (protocol.Empty, error) {
 	tm.note("trigger %d", r.Checkpoint)
 	for a, t := range tm.tasks {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -136,6 +137,14 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
+// firstWarns is the level at which a failed attempt is logged: one warning for each outage.
+func firstWarns(pause time.Duration) zapcore.Level {
+	if pause == firstBackoff {
+		return zapcore.WarnLevel
+	}
+	return zapcore.DebugLevel
+}
+
 // jitter spreads what many TaskManagers would do at the same time: d and up to a fifth more.
 func jitter(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
 
@@ -161,7 +170,7 @@ func (tm *TaskManager) stayRegistered(ctx context.Context, leader haservices.Lea
 	for pause := firstBackoff; ctx.Err() == nil; {
 		answer, err := tm.register(ctx, gateway)
 		if err != nil {
-			log.Warn("registration at the resource manager not done", logging.RetryIn(pause), zap.Error(err))
+			log.Log(firstWarns(pause), "registration at the resource manager not done", logging.RetryIn(pause), zap.Error(err))
 			sleep(ctx, jitter(pause))
 			pause = min(2*pause, lastBackoff)
 			continue

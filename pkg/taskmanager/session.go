@@ -67,7 +67,7 @@ func (s *masterSession) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("connection to the job master missing", logging.RetryIn(pause), zap.Error(err))
+		s.log.Log(firstWarns(pause), "connection to the job master missing", logging.RetryIn(pause), zap.Error(err))
 		sleep(ctx, jitter(pause))
 		pause = min(2*pause, lastBackoff)
 	}

@@ -126,7 +126,7 @@ func (t *task) wire() error {
 	} else {
 		t.align = newAligner(0)
 	}
-	if d := t.graph.BufferTimeout; d > 0 && (len(t.outputs) > 0 || t.vertex.Commits) {
+	if t.graph.BufferTimeout > 0 {
 		t.flushing = time.AfterFunc(time.Hour, func() { t.mail.post(command{flush: true}) })
 		t.flushing.Stop()
 	}
@@ -174,6 +174,7 @@ func (t *task) runSource(ctx context.Context) error {
 		}
 		p, err := t.chain.Poll(ctx, read)
 		t.meter.polled(p, dry)
+		t.unflushed = t.unflushed || p.Records > 0
 		if err != nil {
 			if ctx.Err() == nil && read.Err() != nil && errors.Is(err, context.Canceled) {
 				continue // interrupted by mail
@@ -184,7 +185,7 @@ func (t *task) runSource(ctx context.Context) error {
 		if p.End {
 			err = t.drain(ctx)
 		} else {
-			err = t.after(ctx, p.Records > 0, p.Dry)
+			err = t.after(ctx, p.Dry)
 		}
 		if err != nil {
 			return err
@@ -206,7 +207,7 @@ func (t *task) runInputs(ctx context.Context) error {
 		case ok:
 			err = t.take(ctx, item)
 		default:
-			if err = t.after(ctx, false, true); err == nil {
+			if err = t.after(ctx, true); err == nil {
 				err = t.meter.wait(func() error { return t.gate.Wait(ctx) })
 			}
 		}
@@ -223,6 +224,7 @@ func (t *task) runInputs(ctx context.Context) error {
 func (t *task) take(ctx context.Context, item shuffle.Item) error {
 	switch item.Kind {
 	case shuffle.Data:
+		t.unflushed = true
 		t.meter.recordsIn.Add(int64(item.Frame.Records))
 		t.meter.bytesIn.Add(int64(len(item.Frame.Data)))
 		err := t.chain.Consume(ctx, t.gate.Input(item.Channel), item.Frame.Data)
@@ -230,7 +232,7 @@ func (t *task) take(ctx context.Context, item shuffle.Item) error {
 		if err != nil {
 			return err
 		}
-		return t.after(ctx, true, false)
+		return t.after(ctx, false)
 	case shuffle.BarrierEvent:
 		return t.barrier(ctx, item)
 	case shuffle.EndEvent:
@@ -242,8 +244,7 @@ func (t *task) take(ctx context.Context, item shuffle.Item) error {
 }
 
 // after decides whether to flush behind a batch. dry: no input waits.
-func (t *task) after(ctx context.Context, records, dry bool) error {
-	t.unflushed = t.unflushed || records
+func (t *task) after(ctx context.Context, dry bool) error {
 	switch timeout := t.graph.BufferTimeout; {
 	case !t.unflushed || timeout < 0:
 		t.sent()

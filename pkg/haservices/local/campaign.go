@@ -19,6 +19,10 @@ func (d *Driver) Campaign(ctx context.Context, c haservices.Component, me haserv
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.calls.Done()
 	if err := d.claim(c); err != nil {
 		return nil, err
 	}
@@ -125,7 +129,7 @@ func (g *guard) watch(ctx context.Context, h *holder) {
 	}
 	ctx, g.cancel = context.WithCancel(ctx)
 	g.wg.Go(func() { g.awaitEnd(ctx, *h) })
-	if g.driver.cfg.AwaitGone != nil {
+	if g.driver.cfg.AwaitGone != nil && h.Address != "" {
 		g.wg.Go(func() { g.probe(ctx, *h) })
 	}
 }

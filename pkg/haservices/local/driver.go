@@ -60,6 +60,7 @@ type Driver struct {
 	events  *nodes.Events
 	leaders *nodes.Leaders
 	closed  chan struct{}
+	calls   sync.WaitGroup // Campaigns and Observes, which have goroutines
 
 	mu         sync.Mutex // guards all below
 	contending map[haservices.Component]bool
@@ -95,9 +96,10 @@ func New(cfg Config) (*Driver, error) {
 
 // Observe implements haservices.Driver.
 func (d *Driver) Observe(ctx context.Context, c haservices.Component, tell func(haservices.LeaderInformation)) error {
-	if err := d.usable(ctx); err != nil {
+	if err := d.enter(); err != nil {
 		return err
 	}
+	defer d.calls.Done()
 	return d.leaders.Observe(ctx, d.closed, c, tell)
 }
 
@@ -134,11 +136,23 @@ func (d *Driver) usable(ctx context.Context) error {
 	}
 }
 
+// enter counts a call that Close must wait for.
+func (d *Driver) enter() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isClosed {
+		return haservices.ErrClosed
+	}
+	d.calls.Add(1)
+	return nil
+}
+
 // Close implements haservices.Driver.
 func (d *Driver) Close() error {
 	for _, t := range d.close() {
 		t.Resign(context.Background())
 	}
+	d.calls.Wait()
 	return d.events.Close()
 }
 

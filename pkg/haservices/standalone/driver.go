@@ -84,6 +84,7 @@ type Driver struct {
 	cfg    Config
 	nodes  store
 	closed chan struct{}
+	calls  sync.WaitGroup // Observes, which have goroutines
 	// With a StorageDir only.
 	tree    *nodes.Tree
 	events  *nodes.Events
@@ -154,9 +155,10 @@ func (m *memory) Apply(w haservices.Write) error {
 // Observe implements haservices.Driver: the configured address once, for a job master with a StorageDir
 // what it publishes.
 func (d *Driver) Observe(ctx context.Context, c haservices.Component, tell func(haservices.LeaderInformation)) error {
-	if err := d.usable(ctx); err != nil {
+	if err := d.enter(ctx); err != nil {
 		return err
 	}
+	defer d.calls.Done()
 	if d.hasEpochs(c) {
 		return d.leaders.Observe(ctx, d.closed, c, tell)
 	}
@@ -209,11 +211,25 @@ func (d *Driver) usable(ctx context.Context) error {
 	}
 }
 
+// enter counts a call that Close must wait for.
+func (d *Driver) enter(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isClosed {
+		return haservices.ErrClosed
+	}
+	if ctx.Err() == nil {
+		d.calls.Add(1)
+	}
+	return ctx.Err()
+}
+
 // Close implements haservices.Driver.
 func (d *Driver) Close() error {
 	for _, t := range d.close() {
 		t.Resign(context.Background())
 	}
+	d.calls.Wait()
 	if d.events == nil {
 		return nil
 	}

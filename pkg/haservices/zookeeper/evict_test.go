@@ -1,13 +1,17 @@
 package zookeeper
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
 // TestFrozenLeaderIsEvicted: its process is silent, and does not answer through ZooKeeper either. Its
@@ -116,5 +120,42 @@ func TestOwnNodeOfAnEarlierSession(t *testing.T) {
 	}
 	if got := c.contenders(c.outside(), dispatcher); len(got) != 1 {
 		t.Errorf("the latch has the nodes %v, want one", got)
+	}
+}
+
+// TestProcessThatRefusesConnections: the same with the real RPC transport. The leader's process ends, its
+// session lives on.
+func TestProcessThatRefusesConnections(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	serve := func() (*rpc.GRPC, func()) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := rpc.NewTransport(l, "127.0.0.1")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- transport.Serve(ctx, nil) }()
+		stop := sync.OnceFunc(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+		t.Cleanup(stop)
+		return transport, stop
+	}
+	theirs, stopTheirs := serve()
+	ours, _ := serve()
+	c.change = func(cfg *Config) { cfg.SessionTimeout, cfg.AwaitGone = 60*time.Second, ours.AwaitGone }
+	a, b := c.process(), c.process()
+	a.me.Process, a.me.Address = theirs.Process(), theirs.Address()
+	first := c.lead(a, dispatcher)
+	next := c.contend(b, dispatcher)
+	stopTheirs()
+	second := await(t, next, "the eviction")
+	await(t, first.Lost(), "the end of the evicted term")
+	if second.Token().Epoch() != 2 {
+		t.Errorf("epoch %d, want 2", second.Token().Epoch())
 	}
 }

@@ -24,6 +24,10 @@ const (
 	// firstPause and maxPause bound the pause between two rounds through the servers.
 	firstPause = 20 * time.Millisecond
 	maxPause   = time.Second
+
+	// greetingPatience is how long a server may take to greet us in the first round, and twice as long in each
+	// round after it: a server that is silent must not keep us from the others, slow ones must have a chance.
+	greetingPatience = 2 * time.Second
 )
 
 // session is one ZooKeeper session and the only one that its zk.Conn will ever have. It is ready while
@@ -97,7 +101,7 @@ func (s *session) dial(network, address string, _ time.Duration) (net.Conn, erro
 	c.mu.Lock()
 	round := s.dials / s.servers
 	s.dials++
-	timeout := max(s.timeout, 0)
+	timeout := s.timeout
 	c.mu.Unlock()
 	if timeout == 0 {
 		timeout = c.cfg.SessionTimeout
@@ -105,7 +109,7 @@ func (s *session) dial(network, address string, _ time.Duration) (net.Conn, erro
 	if err := s.pause(round); err != nil {
 		return nil, err
 	}
-	limit := min(c.cfg.ConnectionTimeout, max(timeout/time.Duration(s.servers+1), 100*time.Millisecond))
+	limit := min(c.cfg.ConnectionTimeout, greetingPatience<<min(round, 5), max(timeout/time.Duration(s.servers+1), 100*time.Millisecond))
 	ctx, cancel := context.WithTimeout(s.dialing, limit)
 	defer cancel()
 	tcp, err := (&net.Dialer{}).DialContext(ctx, network, address)

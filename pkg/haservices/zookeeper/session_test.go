@@ -80,6 +80,41 @@ func TestServerRestart(t *testing.T) {
 	await(t, next, "the next term")
 }
 
+// TestRollingRestart: every server of a quorum is replaced, the leading one among them, and no leader
+// changes.
+func TestRollingRestart(t *testing.T) {
+	ensemble := zkserver.StartEnsemble(t, 3)
+	c := newCluster(t, "")
+	c.change = func(cfg *Config) { cfg.Quorum, cfg.SessionTimeout = ensemble.Quorum(), 30*time.Second }
+	a, b := c.process(), c.process()
+	told := c.observe(b, dispatcher)
+	term := c.lead(a, dispatcher)
+	next := c.contend(b, dispatcher)
+	if err := term.Publish(c.context(), "tamias://a:1/dispatcher"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, told, "news of the leader")
+	for i, server := range ensemble.Servers {
+		server.Stop()
+		server.Start(t)
+		value := []byte{byte('0' + i)}
+		eventually(t, "a write after the restart", func() bool {
+			return term.Write(c.context(), haservices.Write{Operation: haservices.Put, Path: "jobgraphs/a", Data: value}) == nil
+		})
+		if n, err := a.Read(c.context(), "jobgraphs/a"); err != nil || string(n.Data) != string(value) {
+			t.Errorf("Read = %q, %v, want %q", n.Data, err, value)
+		}
+	}
+	leads(t, term)
+	select {
+	case l := <-told:
+		t.Errorf("told %v, but nothing has changed", l)
+	case <-next:
+		t.Error("another contender leads")
+	default:
+	}
+}
+
 // TestSuspendedConnection: by Flink's default an interrupted connection ends leadership and what
 // observers know.
 func TestSuspendedConnection(t *testing.T) {
@@ -153,7 +188,7 @@ func TestQuorumWithABlackHole(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCluster(t, server.Address())
-			c.change = func(cfg *Config) { cfg.Quorum = tc.quorum }
+			c.change = func(cfg *Config) { cfg.Quorum, cfg.SessionTimeout = tc.quorum, 4*time.Second }
 			c.put(c.lead(c.process(), dispatcher), "jobgraphs/a", "1")
 		})
 	}

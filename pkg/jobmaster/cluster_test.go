@@ -1,0 +1,88 @@
+package jobmaster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/resourcemanager"
+	"github.com/tamias-project/tamias/pkg/rpc"
+	"github.com/tamias-project/tamias/pkg/taskmanager"
+	"github.com/tamias-project/tamias/pkg/taskmanager/taskmanagertest"
+)
+
+// realResourceManager runs a ResourceManager process that contends.
+func (w *world) realResourceManager(name string) {
+	services, service := w.services(name), rpc.NewService(w.network.Node(name+":1"))
+	rm := resourcemanager.New(resourcemanager.Config{
+		Election: services.LeaderElection(haservices.Component{Kind: haservices.ResourceManager}), RPC: service,
+		HeartbeatInterval: heartbeatInterval, HeartbeatTimeout: heartbeatTimeout, Log: w.logger(name),
+	})
+	w.wg.Go(func() { service.Run(w.ctx) })
+	w.wg.Go(func() { rm.Run(w.ctx) })
+}
+
+func (w *world) realTaskManager(tasks *taskmanagertest.Tasks, name id.TaskManager, slots int) {
+	services, service := w.services(string(name)), rpc.NewService(w.network.Node(string(name)+":1"))
+	tm := taskmanager.New(taskmanager.Config{
+		ID: name, Slots: slots, Services: services, RPC: service, Launcher: tasks.Launcher(name), Log: w.logger(string(name)),
+	})
+	w.wg.Go(func() { service.Run(w.ctx) })
+	w.wg.Go(func() { tm.Run(w.ctx) })
+}
+
+// TestWithRealPeers: the JobMaster against the real ResourceManager and TaskManager, with simulated
+// tasks: leaders come and go, a TaskManager dies.
+func TestWithRealPeers(t *testing.T) {
+	runChaos(t, func(c *chaos) {
+		c.rand = rand.New(rand.NewPCG(c.rand.Uint64(), 3))
+		tasks := taskmanagertest.New(taskmanagertest.Config{
+			LaunchDelay: 30 * time.Millisecond, StartDelay: 10 * time.Millisecond, AckDelay: 5 * time.Millisecond, CancelDelay: 5 * time.Millisecond,
+		})
+		c.realResourceManager("rm1")
+		for range 2 {
+			c.start()
+		}
+		for i := range 3 {
+			c.realTaskManager(tasks, id.TaskManager(fmt.Sprintf("tm%d", i+1)), 1)
+		}
+		c.until("the job runs", 30*time.Second, c.runs)
+		for range 5 {
+			c.some(2 * time.Second)
+			c.disturb()
+		}
+		c.until("the job runs again", time.Minute, c.runs)
+		if n := tasks.Restarts(c.graph.ID); n != 0 {
+			c.t.Errorf("%d restarts of tasks, want none", n)
+		}
+		for _, v := range tasks.Violations() {
+			c.t.Error(v)
+		}
+		c.network.Kill("tm1:1")
+		tasks.KillProcess(c.graph.ID, "tm1")
+		c.until("the job runs without tm1", time.Minute, func() bool {
+			if !c.runs() {
+				return false
+			}
+			for _, s := range c.details(c.leader()).Subtasks {
+				if s.TaskManager == "tm1" {
+					return false
+				}
+			}
+			return true
+		})
+		c.until("the job is cancelled", 30*time.Second, func() bool {
+			ctx, cancel := context.WithTimeout(c.ctx, time.Second)
+			defer cancel()
+			c.leader().jm.Cancel(ctx)
+			return len(c.ended()) > 0
+		})
+		c.until("nothing of it is left", 10*time.Second, func() bool {
+			return len(tasks.Live(c.graph.ID)) == 0 && tasks.Processes(c.graph.ID) == 0
+		})
+	})
+}

@@ -1,0 +1,153 @@
+package shuffle
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/protocol"
+)
+
+func TestOtherAttemptsAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name               string
+		producer, consumer id.ExecutionAttempt // what the producer says
+		input              int
+		want               string
+	}{
+		{"older producer", attempt(producer0, 0, 0), attempt(consumer0, 0, 3), 0, "expects attempt 2 of this producer, not 0"},
+		{"newer producer", attempt(producer0, 0, 3), attempt(consumer0, 0, 3), 0, "expects attempt 2 of this producer, not 3"},
+		{"older consumer", attempt(producer0, 0, 2), attempt(consumer0, 0, 1), 0, "has ended"},
+		{"other subtask", attempt(producer0, 1, 2), attempt(consumer0, 0, 3), 0, "has no channel from"},
+		{"other input", attempt(producer0, 0, 2), attempt(consumer0, 0, 3), 1, "has no channel from"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, from, to process) {
+				ctx := within(t)
+				g := to.OpenGate(attempt(consumer0, 0, 3), [][]protocol.Channel{inputsFrom(from, attempt(producer0, 0, 2))})
+				defer g.Close()
+				zombie := open(from, to, tc.producer, tc.input, tc.consumer)
+				defer zombie.Close()
+				if err := put(ctx, zombie, 0, "stale"); err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("send = %v, want an error with %q", err, tc.want)
+				}
+				real := open(from, to, attempt(producer0, 0, 2), 0, attempt(consumer0, 0, 3))
+				defer real.Close()
+				if err := put(ctx, real, 0, "fresh"); err != nil {
+					t.Errorf("send of the expected producer: %v", err)
+				}
+				if got := next(t, ctx, g); got != "0: fresh" {
+					t.Errorf("got %q, want only the record of the expected producer", got)
+				}
+				twin := open(from, to, attempt(producer0, 0, 2), 0, attempt(consumer0, 0, 3))
+				defer twin.Close()
+				if err := put(ctx, twin, 0, "again"); err == nil || !strings.Contains(err.Error(), "connected with this producer already") {
+					t.Errorf("second channel of the same producer: %v, want a refusal", err)
+				}
+			})
+		})
+	}
+}
+
+func TestWaitingProducerOfReplacedConsumerIsRefused(t *testing.T) {
+	eachWay(t, func(t *testing.T, from, to process) {
+		ctx := within(t)
+		early := open(from, to, producer0, 0, attempt(consumer0, 0, 0))
+		defer early.Close()
+		g := to.OpenGate(attempt(consumer0, 0, 1), [][]protocol.Channel{inputsFrom(from, attempt(producer0, 0, 1))})
+		defer g.Close()
+		if err := put(ctx, early, 0, "x"); err == nil || !strings.Contains(err.Error(), "consumer") {
+			t.Errorf("send = %v, want a refusal", err)
+		}
+	})
+}
+
+func TestLostProducerProcessFailsItsConsumers(t *testing.T) {
+	ctx := within(t)
+	job := id.NewJob()
+	from, to := newProcess(t, job), newProcess(t, job)
+	ended, open1 := attempt(consumer0, 0, 0), attempt(consumer0, 1, 0)
+	g0 := to.OpenGate(ended, [][]protocol.Channel{inputsFrom(from, producer0)})
+	defer g0.Close()
+	g1 := to.OpenGate(open1, [][]protocol.Channel{inputsFrom(from, producer0)})
+	defer g1.Close()
+	o := open(from, to, producer0, 0, ended, open1)
+	defer o.Close()
+	for c := range 2 {
+		if err := put(ctx, o, c, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.senders[0].event(Item{Kind: EndEvent})
+	next(t, ctx, g0)
+	if got := next(t, ctx, g0); got != "0: end" {
+		t.Fatalf("got %q, want the end", got)
+	}
+	next(t, ctx, g1)
+	from.stop()
+	if got := next(t, ctx, g1); !strings.Contains(got, "lost the connection from producer") {
+		t.Errorf("got %q, want a failure that names the producer", got)
+	}
+	if _, _, err := g0.Next(); err != nil {
+		t.Errorf("a channel that had ended failed: %v", err)
+	}
+}
+
+func TestLostConsumerProcessFailsItsProducers(t *testing.T) {
+	ctx := within(t)
+	job := id.NewJob()
+	from, to := newProcess(t, job), newProcess(t, job)
+	g := to.OpenGate(consumer0, [][]protocol.Channel{inputsFrom(from, producer0)})
+	defer g.Close()
+	o := open(from, to, producer0, 0, consumer0)
+	defer o.Close()
+	if err := put(ctx, o, 0, "x"); err != nil {
+		t.Fatal(err)
+	}
+	next(t, ctx, g)
+	to.stop()
+	var err error
+	for err == nil { // what the kernel has buffered still goes out
+		err = put(ctx, o, 0, "y")
+	}
+	if ctx.Err() != nil || !strings.Contains(err.Error(), "send to consumer") {
+		t.Errorf("send = %v, want an error that names the consumer", err)
+	}
+	again := open(from, to, producer0, 0, consumer0)
+	defer again.Close()
+	if err := put(ctx, again, 0, "z"); err == nil || ctx.Err() != nil {
+		t.Errorf("send to a process that is gone = %v, want a refused connection", err)
+	}
+}
+
+func TestOtherJobIsRefused(t *testing.T) {
+	ctx := within(t)
+	from, to := newProcess(t, id.NewJob()), newProcess(t, id.NewJob())
+	o := open(from, to, producer0, 0, consumer0)
+	defer o.Close()
+	if err := put(ctx, o, 0, "x"); err == nil || !strings.Contains(err.Error(), "this process runs job") {
+		t.Errorf("send = %v, want a refusal that names the jobs", err)
+	}
+}
+
+func TestGarbageOnTheDataPort(t *testing.T) {
+	p := newProcess(t, id.NewJob())
+	good := appendPreamble(nil, p.cfg.Job)
+	for _, data := range [][]byte{
+		[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		append(good, header{length: maxFrame + 1, kind: byte(Data)}.append(nil)...),
+		append(good, header{length: 3, channel: 1, kind: kindOpen}.append(nil)...),
+		append(good, header{channel: 1, kind: 99}.append(nil)...),
+		good[:5],
+	} {
+		c, err := net.Dial("tcp", p.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(data); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+	}
+}
