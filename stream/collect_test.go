@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 
@@ -29,13 +28,6 @@ func (c *collected[T]) add(records []T) {
 	defer c.mu.Unlock()
 	c.committed = append(c.committed, records...)
 	c.commits++
-}
-
-// records are those made visible so far, sorted.
-func (c *collected[T]) records(less func(a, b T) int) []T {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.SortedFunc(slices.Values(c.committed), less)
 }
 
 func (c *collected[T]) count() (records, commits int) {

@@ -269,10 +269,8 @@ func TestFailureEndsTheJob(t *testing.T) {
 		f    func(i int64, out *Out[int64])
 		want []string
 	}{
-		{"panic", func(i int64, out *Out[int64]) {
-			var m map[string]int
-			m["x"] = 1
-		}, []string{`job "test" failed`, "panic: assignment to entry in nil map", "TestFailureEndsTheJob"}},
+		{"panic", func(i int64, out *Out[int64]) { out.Emit(1 / i) },
+			[]string{`job "test" failed`, "panic: runtime error: integer divide by zero", "TestFailureEndsTheJob"}},
 		{"error", func(i int64, out *Out[int64]) { out.Fail(errInjected) }, []string{"FlatMap", "(1/2): injected"}},
 	} {
 		_, err := collect(t, func(env *Env) *Stream[int64] { return FlatMap(numbers(env, 1), tc.f) })

@@ -20,7 +20,6 @@ func To[T any](in *Stream[T], name string, sink Sink[T], opts ...Option) {
 
 // sinkOperator is a sink in one subtask.
 type sinkOperator[T any] struct {
-	stateless
 	node      *node
 	sink      Sink[T]
 	writer    Writer[T]

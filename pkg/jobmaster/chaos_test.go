@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 40, "number of random schedules")
+	seeds   = flag.Int("seeds", 25, "number of random schedules")
 	oneSeed = flag.Uint64("seed", 0, "run only the schedule of this seed")
 )
 

@@ -211,6 +211,7 @@ func (m *master) calls(e *rpc.Endpoint) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.registrations = append(m.registrations, r)
+		m.states = append(m.states, r.Report.Executions...)
 		for _, a := range r.Report.Allocations {
 			m.slots[a] = r.TaskManager
 		}

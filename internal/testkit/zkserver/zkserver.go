@@ -2,9 +2,9 @@
 // faulty network in front of them (Proxy). Servers can be frozen, killed and restarted with their data.
 // Everything started here ends with the test that started it, also when the test binary is killed.
 //
-// It installs nothing. It looks for the Debian package zookeeper and for java, or for the jars that
-// ZOOKEEPER_CLASSPATH names. When there is no ZooKeeper the test fails and says how to install it; with
-// -short it is skipped instead.
+// It installs nothing. It looks for java (in JAVA_HOME, or on the PATH) and for the jars of the Debian package
+// libzookeeper-java, or those that TAMIAS_ZOOKEEPER_CLASSPATH names. When there is no ZooKeeper the test
+// fails and says how to install it; with -short it is skipped instead.
 package zkserver
 
 import (
@@ -25,8 +25,9 @@ import (
 
 const (
 	mainClass = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-	// debianJar names its dependencies in its manifest.
+	// debianJar names its dependencies in its manifest, apart from one that writes the log.
 	debianJar = "/usr/share/java/zookeeper.jar"
+	debianLog = "/usr/share/java/slf4j-simple.jar"
 	// startTimeout bounds the wait for a server's first answer: 1-2 s on an idle machine.
 	startTimeout = 90 * time.Second
 	// TickTime is the unit of all timeouts of the servers; they accept session timeouts from two ticks.
@@ -66,13 +67,13 @@ func (s *Server) Start(t testing.TB) {
 
 func (s *Server) launch(t testing.TB) {
 	t.Helper()
-	classpath := requireZooKeeper(t)
+	java, classpath := requireZooKeeper(t)
 	if err := s.configure(); err != nil {
 		t.Fatalf("configure %s: %v", s.name, err)
 	}
-	p, err := startProcess(filepath.Join(s.dir, "server.log"), "java",
+	p, err := startProcess(filepath.Join(s.dir, "server.log"), java,
 		"-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
-		"-Dzookeeper.admin.enableServer=false", "-Dzookeeper.jmx.log4j.disable=true",
+		"-Dzookeeper.admin.enableServer=false", "-Dzookeeper.jmx.log4j.disable=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-Dzookeeper.forceSync=no", // tests cut processes, not power
 		"-cp", classpath, mainClass, filepath.Join(s.dir, "zoo.cfg"))
 	if err != nil {
@@ -174,8 +175,8 @@ func (s *Server) Freeze() { s.current().cmd.Process.Signal(syscall.SIGSTOP) }
 // Thaw lets a frozen server go on.
 func (s *Server) Thaw() { s.current().cmd.Process.Signal(syscall.SIGCONT) }
 
-// requireZooKeeper returns the class path of ZooKeeper, or ends the test.
-func requireZooKeeper(t testing.TB) string {
+// requireZooKeeper returns the java to use and the class path of ZooKeeper, or ends the test.
+func requireZooKeeper(t testing.TB) (java, classpath string) {
 	t.Helper()
 	missing := func(what string) {
 		t.Helper()
@@ -183,19 +184,23 @@ func requireZooKeeper(t testing.TB) string {
 			t.Skipf("%s is missing", what)
 		}
 		t.Fatalf("%s is missing. Install ZooKeeper: run scripts/install-zookeeper.sh, or on Debian and Ubuntu\n"+
-			"\tapt-get install -y --no-install-recommends zookeeper\n"+
-			"or set ZOOKEEPER_CLASSPATH to the jars of a ZooKeeper 3.5 or newer and put java on the PATH.", what)
+			"\tapt-get install -y --no-install-recommends libzookeeper-java default-jre-headless\n"+
+			"or set TAMIAS_ZOOKEEPER_CLASSPATH to the jars of a ZooKeeper 3.5 or newer and put java on the PATH.", what)
 	}
-	if _, err := exec.LookPath("java"); err != nil {
-		missing("java")
+	java = "java"
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		java = filepath.Join(home, "bin", "java")
 	}
-	if cp := os.Getenv("ZOOKEEPER_CLASSPATH"); cp != "" {
-		return cp
+	if _, err := exec.LookPath(java); err != nil {
+		missing(java)
+	}
+	if classpath = os.Getenv("TAMIAS_ZOOKEEPER_CLASSPATH"); classpath != "" {
+		return java, classpath
 	}
 	if _, err := os.Stat(debianJar); err != nil {
 		missing(debianJar)
 	}
-	return debianJar
+	return java, debianJar + ":" + debianLog
 }
 
 // freePort returns a port below the range from which the kernel takes ports for outgoing connections, so

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
@@ -27,10 +26,9 @@ type Driver struct {
 	started bool
 	closed  bool
 	active  map[haservices.Component]*stake
-	// evictedAlive: somebody took us for dead while we lived. See latchNode.
-	evictedAlive bool
-	// condemned are processes that we have evicted. The next of their nodes that we meet need no proof.
-	condemned map[id.Instance]time.Time
+	evicted map[haservices.Component]evictions
+	// condemned are processes that we have evicted because they did not answer.
+	condemned map[id.Instance]condemnation
 	calls     sync.WaitGroup // methods in progress and goroutines of terms
 }
 
@@ -50,7 +48,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, client: newClient(cfg), log: cfg.Log,
-		active: map[haservices.Component]*stake{}, condemned: map[id.Instance]time.Time{},
+		active: map[haservices.Component]*stake{}, evicted: map[haservices.Component]evictions{}, condemned: map[id.Instance]condemnation{},
 	}
 	d.ending, d.end = context.WithCancel(context.Background())
 	return d, nil

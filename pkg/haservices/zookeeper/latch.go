@@ -106,9 +106,7 @@ func (k *candidacy) run(ctx context.Context, claim *stake) (*Term, error) {
 // join creates our node. When the answer to that is lost the node may exist: then it is looked for before
 // another one is created.
 func (k *candidacy) join(ctx context.Context) error {
-	k.driver.mu.Lock()
-	data := encode(latchNode{Contender: k.me, EvictedAlive: k.driver.evictedAlive})
-	k.driver.mu.Unlock()
+	data := encode(latchNode{Contender: k.me, EvictedAlive: k.driver.evictedAlive(k.component)})
 	for k.node == "" {
 		path, err := k.session.create(ctx, k.latch+"/"+latchPrefix(k.guid), data, zk.FlagEphemeral|zk.FlagSequence)
 		switch {

@@ -73,14 +73,14 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 			d.log.Warn("latch node not understood", logging.Znode(path), zap.Error(err))
 			return
 		}
-		why, version, err := k.verdict(ctx, path, n, them)
+		found, err := k.judge(ctx, path, n, them)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			d.log.Debug("process before us not judged", logging.Znode(path), zap.Error(err))
-		case why != "":
-			k.evict(ctx, path, version, them, why)
+		case found.why != "":
+			k.evict(ctx, path, found, them)
 		}
 		select {
 		case <-time.After(d.cfg.ProbeTimeout / 4):
@@ -89,58 +89,65 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 	}
 }
 
-// verdict waits until there is a reason to evict them, and returns it with the version in which their node
-// may be deleted; "" when there was a suspicion that proved wrong.
-func (k *candidacy) verdict(ctx context.Context, path string, n node, them latchNode) (why string, version int32, err error) {
+// verdict is a reason to evict a process.
+type verdict struct {
+	why string // "" for none
+	// version in which its node may be deleted.
+	version int32
+	// asked is the transaction that asked a silent process for an answer, 0 for other reasons.
+	asked int64
+}
+
+// judge waits for a reason to evict them, or until a suspicion has proved wrong.
+func (k *candidacy) judge(ctx context.Context, path string, n node, them latchNode) (verdict, error) {
 	d := k.driver
 	switch {
 	case d.client.owns(n.stat.EphemeralOwner):
 		// Left over from a campaign or a session of ours that has ended.
-		return "our own, from before", anyVersion, nil
+		return verdict{why: "our own, from before", version: anyVersion}, nil
 	case d.cfg.AwaitGone == nil || them.Address == "":
 		<-ctx.Done()
-		return "", 0, ctx.Err()
-	case d.isCondemned(them):
-		return "evicted before", anyVersion, nil
+		return verdict{}, ctx.Err()
+	case d.isCondemned(them.Process, n.stat.Czxid):
+		return verdict{why: "process was silent before", version: anyVersion}, nil
 	}
-	err = d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
+	err := d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
 	gone := errors.Is(err, rpc.ErrGone)
 	switch {
 	case gone && !them.EvictedAlive:
-		return "process is gone", anyVersion, nil
-	case !gone && !errors.Is(err, rpc.ErrSilent):
-		return "", 0, err
+		return verdict{why: "process is gone", version: anyVersion}, nil
+	case gone, errors.Is(err, rpc.ErrSilent):
+		return k.challenge(ctx, path)
+	default:
+		return verdict{}, err
 	}
-	version, answered, err := k.challenge(ctx, path)
-	if err != nil || answered {
-		return "", 0, err
-	}
-	return "process is silent", version, nil
 }
 
 // challenge asks the contender behind a node for an answer through ZooKeeper, and waits for it for half
 // the probe timeout. Without one the node is to be deleted in the version that the challenge gave it: an
 // answer at the last moment changes the version, and wins.
-func (k *candidacy) challenge(ctx context.Context, path string) (version int32, answered bool, err error) {
+func (k *candidacy) challenge(ctx context.Context, path string) (verdict, error) {
 	word := uuid.NewString()
 	n, err := k.session.get(ctx, path)
 	if err != nil {
-		return 0, false, err
+		return verdict{}, err
 	}
 	var them latchNode
 	if err := json.Unmarshal(n.data, &them); err != nil {
-		return 0, false, err
+		return verdict{}, err
 	}
 	them.Challenge = word
 	stat, err := k.session.set(ctx, path, encode(them), n.stat.Version)
 	if errors.Is(err, zk.ErrBadVersion) {
-		return 0, true, nil // it has just answered somebody else
+		return verdict{}, nil // it has just answered somebody else
 	}
 	if err != nil {
-		return 0, false, err
+		return verdict{}, err
 	}
-	answered, err = k.awaitAnswer(ctx, path, word)
-	return stat.Version, answered, err
+	if answered, err := k.awaitAnswer(ctx, path, word); err != nil || answered {
+		return verdict{}, err
+	}
+	return verdict{why: "process is silent", version: stat.Version, asked: stat.Mzxid}, nil
 }
 
 func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, error) {
@@ -175,19 +182,19 @@ func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, e
 
 // evict deletes a node, provided that we are still in line ourselves. waitFor may see the deletion, and end
 // ctx, before the answer is here.
-func (k *candidacy) evict(ctx context.Context, path string, version int32, them latchNode, why string) {
+func (k *candidacy) evict(ctx context.Context, path string, found verdict, them latchNode) {
 	d := k.driver
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	err := k.session.multi(ctx, check(k.node, anyVersion), deletion(path, version))
+	err := k.session.multi(ctx, check(k.node, anyVersion), deletion(path, found.version))
 	if err != nil {
 		d.log.Debug("latch node not evicted", logging.Znode(path), zap.Error(err))
 		return
 	}
-	if them.Process != k.me.Process {
-		d.condemn(them.Process)
+	if found.asked != 0 {
+		d.condemn(them.Process, found.asked)
 	}
-	d.log.Info("evicted the contender before us", logging.Component(k.component.String()), zap.String("why", why),
+	d.log.Info("evicted the contender before us", logging.Component(k.component.String()), zap.String("why", found.why),
 		zap.String("host", them.Host), zap.Int("pid", them.PID), logging.Znode(path))
 }
 
@@ -203,40 +210,62 @@ func (d *Driver) answer(ctx context.Context, s *session, path string, r reading)
 	}
 }
 
-// condemn remembers that a process was evicted: what else it holds may be taken without waiting for
-// another proof.
-func (d *Driver) condemn(p id.Instance) {
+// condemnation remembers that a process did not answer.
+type condemnation struct {
+	at    time.Time
+	asked int64
+}
+
+// condemn remembers that a process did not answer a challenge. What else it holds from before then is taken
+// without asking again for each component: a frozen leader costs the probe timeout once.
+func (d *Driver) condemn(p id.Instance, asked int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	for other, at := range d.condemned {
-		if now.Sub(at) > d.cfg.SessionTimeout {
+	for other, c := range d.condemned {
+		if now.Sub(c.at) > d.cfg.SessionTimeout {
 			delete(d.condemned, other)
 		}
 	}
-	if p != (id.Instance{}) {
-		d.condemned[p] = now
-	}
+	d.condemned[p] = condemnation{at: now, asked: asked}
 }
 
-// isCondemned is false for a contender that came back after it had been evicted.
-func (d *Driver) isCondemned(them latchNode) bool {
+// isCondemned is false for nodes that were created after the challenge: their creator lives.
+func (d *Driver) isCondemned(p id.Instance, created int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if them.EvictedAlive {
-		delete(d.condemned, them.Process)
-		return false
-	}
-	at, known := d.condemned[them.Process]
-	return known && time.Since(at) < d.cfg.SessionTimeout
+	c, known := d.condemned[p]
+	return known && created < c.asked && time.Since(c.at) < d.cfg.SessionTimeout
 }
+
+// evictions counts how often this process was evicted from one component while it lived.
+type evictions struct {
+	n    int
+	last time.Time
+}
+
+// evictionMemory is how long an eviction counts.
+const evictionMemory = 10 * time.Minute
 
 // noteEviction is called when our node has vanished while our session lives.
 func (d *Driver) noteEviction(c haservices.Component) {
 	d.mu.Lock()
-	d.evictedAlive = true
-	d.mu.Unlock()
-	d.log.Warn("evicted by the next contender although we live", logging.Component(c.String()))
+	defer d.mu.Unlock()
+	e := d.evicted[c]
+	if time.Since(e.last) > evictionMemory {
+		e.n = 0
+	}
+	d.evicted[c] = evictions{n: e.n + 1, last: time.Now()}
+	d.log.Warn("evicted by the next contender although we live", logging.Component(c.String()), zap.Int("times", e.n+1))
+}
+
+// evictedAlive says that we were evicted more than once: not because we were frozen for a while, but
+// because our address refuses others.
+func (d *Driver) evictedAlive(c haservices.Component) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := d.evicted[c]
+	return e.n > 1 && time.Since(e.last) <= evictionMemory
 }
 
 // owns says whether a session is, or was, one of ours.

@@ -65,8 +65,8 @@ type latchNode struct {
 	// with the same word.
 	Challenge string `json:"challenge,omitempty"`
 	Answer    string `json:"answer,omitempty"`
-	// EvictedAlive: the contender was evicted before although it lived, so a refused connection to its
-	// address proves nothing (a firewall, a wrong address).
+	// EvictedAlive: the contender was evicted again and again although it lived, so a refused connection to
+	// its address proves nothing (a firewall, a wrong address).
 	EvictedAlive bool `json:"evicted-alive,omitempty"`
 }
 
