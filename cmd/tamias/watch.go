@@ -96,7 +96,7 @@ func (w *watcher) tell(d protocol.JobDetails) {
 		w.say("Another JobManager leads the job now (epoch %d after %d).", d.JobMasterEpoch, w.last.JobMasterEpoch)
 	}
 	w.tellFailures(d, first)
-	if is.State != was.State || taskLine(is) != taskLine(was) || d.Waiting != w.last.Waiting {
+	if is.State != was.State || taskLine(is) != taskLine(was) || !sameWaiting(d.Waiting, w.last.Waiting) {
 		line := fmt.Sprintf("Job is %s, %s", is.State, taskLine(is))
 		if is.Restarts > 0 {
 			line += fmt.Sprintf(", %d restarts so far", is.Restarts)
@@ -107,6 +107,18 @@ func (w *watcher) tell(d protocol.JobDetails) {
 		w.say("%s", line)
 	}
 	w.tellCheckpoint(d)
+}
+
+// sameWaiting reports whether two reasons for waiting differ in nothing but figures, such as the seconds
+// that are left.
+func sameWaiting(a, b string) bool {
+	untilDigit := func(s string) string {
+		if i := strings.IndexAny(s, "0123456789"); i >= 0 {
+			return s[:i]
+		}
+		return s
+	}
+	return untilDigit(a) == untilDigit(b)
 }
 
 // tellFailures says what is new in the history of failures, oldest first.

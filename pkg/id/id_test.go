@@ -24,7 +24,7 @@ func TestTokensAreOrderedByEpoch(t *testing.T) {
 			t.Fatalf("ParseFencingToken(%s) = %s, %v", token, back, err)
 		}
 	})
-	if id.NewFencingToken(1) == id.NewFencingToken(1) {
+	if a, b := id.NewFencingToken(1), id.NewFencingToken(1); a == b {
 		t.Error("two sessions of one epoch have the same token")
 	}
 }

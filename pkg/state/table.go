@@ -34,6 +34,8 @@ type ValueTable[K comparable, V any] struct {
 	len      int
 	// changes counts whatever moves entries or pages.
 	changes uint64
+	// spare is the page of takeOut.
+	spare *page[K, V]
 	// full is the number of slots that a page grows to before it is split.
 	full    int
 	name    string
@@ -102,15 +104,14 @@ func (t *ValueTable[K, V]) Lookup(hash uint64, key K) (*V, bool) {
 // Delete removes a key. What is not there is deleted already.
 func (t *ValueTable[K, V]) Delete(hash uint64, key K) {
 	i := t.index(hash)
-	if _, found := t.pages[i].find(hash, key); !found {
+	at, found := t.pages[i].find(hash, key)
+	if !found {
 		return
 	}
 	if t.shared(i) {
 		t.unshare(i)
 	}
-	p := t.pages[i]
-	at, _ := p.find(hash, key)
-	p.remove(at, t.keys)
+	t.pages[i].remove(at, t.keys)
 	t.len--
 	t.changes++
 }
@@ -172,28 +173,37 @@ func (t *ValueTable[K, V]) index(hash uint64) uint64 {
 func (t *ValueTable[K, V]) insert(hash uint64, key K) (*V, bool) {
 	for {
 		i := t.index(hash)
-		if t.shared(i) {
-			t.unshare(i)
-		}
 		p := t.pages[i]
 		at, found := p.find(hash, key)
-		if found {
-			return &p.slots[at].value, true
-		}
-		if p.hasRoom() {
-			if group := GroupOf(hash, t.backend.max); !t.backend.groups.Contains(group) {
-				panic(fmt.Sprintf("state: a key of group %d came to a table of groups %s", group, t.backend.groups))
+		if !found && !p.hasRoom() {
+			if t.deep && t.shared(i) {
+				t.unshare(i)
 			}
-			if t.own != nil {
-				key = t.own(key)
-			}
-			p.put(at, key)
-			t.len++
-			t.changes++
-			return &p.slots[at].value, false
+			t.grow(i)
+			continue
 		}
-		t.grow(i)
+		if t.shared(i) {
+			t.unshare(i)
+			p = t.pages[i] // a copy, with everything in the same slots
+		}
+		if !found {
+			t.put(p, at, hash, key)
+		}
+		return &p.slots[at].value, found
 	}
+}
+
+// put takes a new key into a free slot.
+func (t *ValueTable[K, V]) put(p *page[K, V], at, hash uint64, key K) {
+	if group := GroupOf(hash, t.backend.max); !t.backend.groups.Contains(group) {
+		panic(fmt.Sprintf("state: a key of group %d came to a table of groups %s", group, t.backend.groups))
+	}
+	if t.own != nil {
+		key = t.own(key)
+	}
+	p.put(at, key)
+	t.len++
+	t.changes++
 }
 
 // shared reports whether a snapshot may still read the page at directory place i.
@@ -231,7 +241,8 @@ func (t *ValueTable[K, V]) place(i uint64, p *page[K, V]) {
 	}
 }
 
-// grow makes room in the page at directory place i, which is not shared.
+// grow makes room in the page at directory place i. A snapshot may share the page, except in a deep table:
+// it is only read.
 func (t *ValueTable[K, V]) grow(i uint64) {
 	p := t.pages[i]
 	t.changes++
@@ -248,15 +259,38 @@ func (t *ValueTable[K, V]) grow(i uint64) {
 		t.doubleDirectory()
 		i *= 2
 	}
-	halves := [2]*page[K, V]{newPage[K, V](len(p.slots), p.depth+1), newPage[K, V](len(p.slots), p.depth+1)}
-	p.moveTo(t.keys, func(hash uint64) *page[K, V] {
-		return halves[(hash-t.base)<<t.norm>>(63-p.depth)&1]
+	var source *page[K, V]
+	var halves [2]*page[K, V]
+	if t.shared(i) {
+		source, halves[0] = p, newPage[K, V](len(p.slots), p.depth+1)
+	} else {
+		source, halves[0] = t.takeOut(p), p // one half stays where it is: nothing to allocate, no garbage
+		p.depth++
+	}
+	halves[1] = newPage[K, V](len(p.slots), halves[0].depth)
+	source.moveTo(t.keys, func(hash uint64) *page[K, V] {
+		return halves[(hash-t.base)<<t.norm>>(64-halves[0].depth)&1]
 	})
-	n := uint64(len(t.dir)) >> p.depth
+	n := uint64(len(t.dir)) >> source.depth
 	first := i &^ (n - 1)
 	t.place(first, halves[0])
 	t.place(first+n/2, halves[1])
 	t.distinct++
+}
+
+// takeOut moves the entries of a page to one that is used for nothing else, and valid until the next call.
+func (t *ValueTable[K, V]) takeOut(p *page[K, V]) *page[K, V] {
+	if t.spare == nil || len(t.spare.slots) != len(p.slots) {
+		t.spare = newPage[K, V](len(p.slots), 0)
+	}
+	s := t.spare
+	copy(s.slots, p.slots)
+	copy(s.used, p.used)
+	s.depth, s.count = p.depth, p.count
+	clear(p.slots)
+	clear(p.used)
+	p.count = 0
+	return s
 }
 
 func (t *ValueTable[K, V]) doubleDirectory() {

@@ -35,6 +35,8 @@ type Codec[T any] struct {
 	plan *plan
 	// flat is the size of a T that is copied whole, 0 for other types.
 	flat int
+	// text: T is a string type.
+	text bool
 	hash hasher
 }
 
@@ -50,6 +52,7 @@ func For[T any]() (*Codec[T], error) {
 	if p.flat && len(p.ops) == 1 && len(p.ops[0].bools) == 0 {
 		c.flat = int(t.Size())
 	}
+	c.text = len(p.ops) == 1 && p.ops[0].kind == opString && t.Kind() == reflect.String
 	c.hash, err = newHasher(t, p)
 	return c, err
 }
@@ -63,6 +66,10 @@ func (c *Codec[T]) Append(dst []byte, v *T) []byte {
 		}
 		return append(dst, unsafe.Slice((*byte)(unsafe.Pointer(v)), c.flat)...)
 	}
+	if c.text {
+		s := *(*string)(unsafe.Pointer(v))
+		return append(appendUvarint(dst, uint64(len(s))), s...)
+	}
 	if c.plan.local {
 		return c.plan.append(dst, noEscape(unsafe.Pointer(v)))
 	}
@@ -74,7 +81,17 @@ func (c *Codec[T]) Append(dst []byte, v *T) []byte {
 // Decode reads one value from the front of src into *v and returns how many bytes it took. Nothing in *v
 // shares memory with src. Any input is safe; what is not a value fails with ErrCorrupt, and *v is then
 // undefined.
-func (c *Codec[T]) Decode(src []byte, v *T) (int, error) { return c.decode(src, v, false) }
+func (c *Codec[T]) Decode(src []byte, v *T) (int, error) {
+	if c.text {
+		n, rest, ok := length(src)
+		if !ok {
+			return 0, c.plan.short(src, n)
+		}
+		*(*string)(unsafe.Pointer(v)) = string(rest[:n])
+		return len(src) - len(rest) + n, nil
+	}
+	return c.decode(src, v, false)
+}
 
 // DecodeView is Decode without copying: strings and byte slices in *v point into src and are valid only
 // until src changes. It is for callers that are done with the value by then.

@@ -89,7 +89,7 @@ func jobMain() {
 }
 
 // files is a Fetcher of what is there already.
-type files struct{ released chan id.Job }
+type files struct{}
 
 func (f files) Fetch(_ context.Context, _ id.Job, b jobgraph.Binary, blobServer string) (string, error) {
 	if blobServer == "nowhere" {
