@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/tamias-project/tamias/examples/numbered/verify"
 )
@@ -34,7 +36,13 @@ func run(args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "usage: check [-o json] [-times] [-n RECORDS -keys KEYS] DIR")
 		return 2
 	}
-	report, err := verify.Directory(context.Background(), flags.Arg(0), o)
+	dir := flags.Arg(0)
+	if !strings.Contains(dir, ":/") { // not a URI
+		if abs, err := filepath.Abs(dir); err == nil {
+			dir = abs
+		}
+	}
+	report, err := verify.Directory(context.Background(), dir, o)
 	if err != nil {
 		fmt.Fprintln(errs, "check:", err)
 		return 2
