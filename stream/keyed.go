@@ -46,13 +46,17 @@ type processor[K comparable, T, S, U any] struct {
 
 func (p *processor[K, T, S, U]) push(ctx context.Context, batch []T) error {
 	p.out.ctx = ctx
-	for i := range batch {
-		k := p.key(batch[i])
-		v, _ := p.table.Ref(p.keys.Hash(&k), k)
-		p.f(k, batch[i], v, &p.out)
-		if p.out.err != nil {
-			break
+	for len(batch) > 0 && p.out.err == nil {
+		n := min(len(batch), lookAhead)
+		keys, hashes := lookUp(p.keyedState, batch[:n], p.key)
+		for i, k := range keys {
+			v, _ := p.table.Ref(hashes[i], k)
+			p.f(k, batch[i], v, &p.out)
+			if p.out.err != nil {
+				break
+			}
 		}
+		batch = batch[n:]
 	}
 	return p.out.pass()
 }
@@ -137,13 +141,17 @@ type folder[K comparable, T, S, U any] struct {
 
 func (f *folder[K, T, S, U]) push(ctx context.Context, batch []T) error {
 	f.out.ctx = ctx
-	for i := range batch {
-		k := f.key(batch[i])
-		v, found := f.table.Ref(f.keys.Hash(&k), k)
-		f.add(k, batch[i], v, !found)
-		if !f.final {
-			f.out.Emit(f.emit(k, v))
+	for len(batch) > 0 {
+		n := min(len(batch), lookAhead)
+		keys, hashes := lookUp(f.keyedState, batch[:n], f.key)
+		for i, k := range keys {
+			v, found := f.table.Ref(hashes[i], k)
+			f.add(k, batch[i], v, !found)
+			if !f.final {
+				f.out.Emit(f.emit(k, v))
+			}
 		}
+		batch = batch[n:]
 	}
 	return f.out.pass()
 }
@@ -171,6 +179,34 @@ type keyedState[K comparable, S any] struct {
 	backend *state.Backend
 	table   *state.ValueTable[K, S]
 	max     int
+	// nextKeys and nextHashes are the memory of lookUp.
+	nextKeys   []K
+	nextHashes [lookAhead]uint64
+}
+
+// lookAhead is for how many records the state is fetched into the processor's cache at a time. Otherwise each
+// record of a large table would wait for memory; that was half of the cost of a keyed sum.
+const lookAhead = 32
+
+// lookUp returns keys and hashes of up to lookAhead records, and has their state fetched.
+func lookUp[K comparable, T, S any](s *keyedState[K, S], batch []T, key func(T) K) ([]K, []uint64) {
+	if s.nextKeys == nil {
+		s.nextKeys = make([]K, lookAhead)
+	}
+	keys, hashes := s.nextKeys[:len(batch)], s.nextHashes[:len(batch)]
+	if s.keys.IsWord() {
+		for i := range batch {
+			keys[i] = key(batch[i])
+			hashes[i] = s.keys.HashWord(&keys[i])
+		}
+	} else {
+		for i := range batch {
+			keys[i] = key(batch[i])
+			hashes[i] = s.keys.Hash(&keys[i])
+		}
+	}
+	s.table.Prefetch(hashes)
+	return keys, hashes
 }
 
 // keyedStateOf checks that keys and values can be encoded, and returns what makes the state of a subtask.
