@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/tamias-project/tamias/internal/localcluster"
@@ -48,6 +49,8 @@ type run struct {
 	// RSS is the peak memory in MiB of JobManager, TaskManagers and job processes together.
 	RSS         int64 `json:"rss"`
 	Checkpoints int   `json:"ckpts,omitempty"`
+	// Records is the workload's own -n, when given.
+	Records int64 `json:"records,omitempty"`
 }
 
 func main() {
@@ -90,12 +93,21 @@ func measure(ctx context.Context, o options) (err error) {
 		if err != nil {
 			return fmt.Errorf("run %d of %s: %w", n, o.label, err)
 		}
-		r.System, r.Label, r.Run = "tamias", o.label, n
+		r.System, r.Label, r.Run, r.Records = "tamias", o.label, n, records(o.workload)
 		if err := json.NewEncoder(o.out).Encode(r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// records is the value of -n in a workload's arguments, 0 if there is none.
+func records(args []string) int64 {
+	if i := slices.Index(args, "-n"); i >= 0 && i+1 < len(args) {
+		n, _ := strconv.ParseInt(args[i+1], 10, 64)
+		return n
+	}
+	return 0
 }
 
 // once runs the workload to its end.

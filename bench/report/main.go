@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -26,6 +27,8 @@ type line struct {
 	CPU       float64         `json:"cpu"`
 	Other     float64         `json:"other"`
 	RSS       json.RawMessage `json:"rss"`
+	// Records of this run; 0 means what -records says.
+	Records float64 `json:"records"`
 }
 
 // rss is one number, or one for each process.
@@ -41,6 +44,10 @@ func (l line) rss() (sum float64) {
 	}
 	return sum
 }
+
+// rate is millions of records per second, cpu nanoseconds of CPU time for each record.
+func (l line) rate() float64 { return l.Records / l.NetMillis / 1000 }
+func (l line) cpu() float64  { return l.CPU * 1e9 / l.Records }
 
 // records counts input records by workload name: the first word of a label.
 type records map[string]float64
@@ -91,36 +98,32 @@ func report(out io.Writer, files []string, counts records) error {
 				runs[l.Label] = map[string][]line{}
 				labels = append(labels, l.Label)
 			}
+			workload, _, _ := strings.Cut(l.Label, " ")
+			if l.Records = cmp.Or(l.Records, counts[workload]); l.Records == 0 {
+				return fmt.Errorf("label %q: say how many records with -records %s=N", l.Label, workload)
+			}
 			runs[l.Label][l.System] = append(runs[l.Label][l.System], l)
 		}
 	}
 	fmt.Fprintln(out, "| workload | system | runs | M records/s: median (min-max) | CPU ns/record: median (min-max) | peak MiB | foreign CPU s |")
 	fmt.Fprintln(out, "| --- | --- | --- | --- | --- | --- | --- |")
 	for _, label := range labels {
-		workload, _, _ := strings.Cut(label, " ")
-		n := counts[workload]
-		if n == 0 {
-			return fmt.Errorf("label %q: say how many records with -records %s=N", label, workload)
-		}
 		for _, system := range []string{"tamias", "flink"} {
 			if ls := runs[label][system]; len(ls) > 0 {
-				row(out, label, system, ls, n)
+				row(out, label, system, ls)
 			}
 		}
 		ours, theirs := runs[label]["tamias"], runs[label]["flink"]
 		if len(ours) > 0 && len(theirs) > 0 {
-			cpu := func(l line) float64 { return l.CPU }
-			took := func(l line) float64 { return l.NetMillis }
 			fmt.Fprintf(out, "| %s | ratio | | %.2f x | 1/%.1f | | |\n", label,
-				spread(theirs, took).median/spread(ours, took).median, spread(theirs, cpu).median/spread(ours, cpu).median)
+				spread(ours, line.rate).median/spread(theirs, line.rate).median, spread(theirs, line.cpu).median/spread(ours, line.cpu).median)
 		}
 	}
 	return nil
 }
 
-func row(out io.Writer, label, system string, ls []line, n float64) {
-	rate := spread(ls, func(l line) float64 { return n / l.NetMillis / 1000 })
-	cpu := spread(ls, func(l line) float64 { return l.CPU * 1e9 / n })
+func row(out io.Writer, label, system string, ls []line) {
+	rate, cpu := spread(ls, line.rate), spread(ls, line.cpu)
 	rss := spread(ls, line.rss)
 	other := spread(ls, func(l line) float64 { return l.Other })
 	fmt.Fprintf(out, "| %s | %s | %d | %.2f (%.2f-%.2f) | %.0f (%.0f-%.0f) | %.0f | %.1f |\n", label, system, len(ls),
