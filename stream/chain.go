@@ -151,11 +151,27 @@ func (c *chain) Finish(ctx context.Context) error {
 	return c.each(func(o operator) error { return o.finish(ctx) })
 }
 
-// Close closes all operators, whatever the others say.
+// Close closes all operators, whatever the others say. Only those are kept that Discard has to do with.
 func (c *chain) Close() error {
 	var errs []error
 	for _, o := range c.operators {
 		errs = append(errs, o.close())
+	}
+	c.task, c.source, c.readers = nil, nil, nil
+	c.operators = slices.DeleteFunc(c.operators, func(o operator) bool { _, ok := o.(discarder); return !ok })
+	return errors.Join(errs...)
+}
+
+// discarder is an operator that leaves something behind.
+type discarder interface {
+	discard(ctx context.Context, completed int64) error
+}
+
+// Discard lets sinks delete what is never going to be committed.
+func (c *chain) Discard(ctx context.Context, completed int64) error {
+	var errs []error
+	for _, o := range c.operators {
+		errs = append(errs, o.(discarder).discard(ctx, completed))
 	}
 	return errors.Join(errs...)
 }

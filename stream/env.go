@@ -39,18 +39,33 @@ func New(opts ...JobOption) *Env {
 		bufferTimeout:  100 * time.Millisecond,
 	}
 	e.parallelism = runtime.GOMAXPROCS(0)
-	if s := os.Getenv(worker.EnvParallelism); s != "" {
-		n, err := strconv.Atoi(s)
+	e.inherit(worker.EnvParallelism, &e.parallelism)
+	e.inherit(worker.EnvMaxParallelism, &e.maxParallelism)
+	if s := os.Getenv(worker.EnvBufferTimeout); s != "" {
+		d, err := time.ParseDuration(s)
 		if err != nil {
-			e.errorf("%s=%q: expected a number", worker.EnvParallelism, s)
+			e.errorf("%s=%q: expected a duration like 100ms", worker.EnvBufferTimeout, s)
 		}
-		e.parallelism = n
+		e.bufferTimeout = d
 	}
 	for _, o := range opts {
 		o(e)
 	}
 	e.checkSettings()
 	return e
+}
+
+// inherit takes a default over from the environment, if it is there.
+func (e *Env) inherit(variable string, setting *int) {
+	s := os.Getenv(variable)
+	if s == "" {
+		return
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		e.errorf("%s=%q: expected a number", variable, s)
+	}
+	*setting = n
 }
 
 func (e *Env) checkSettings() {
@@ -70,6 +85,9 @@ func (e *Env) checkSettings() {
 	r := e.restart
 	if r.Kind == jobgraph.RestartFixedDelay && (r.Attempts < 0 || r.Delay < 0) {
 		e.errorf("fixed-delay restart with %d attempts and delay %s: neither can be negative", r.Attempts, r.Delay)
+	}
+	if r.Kind == jobgraph.RestartFailureRate && (r.MaxPerInterval < 1 || r.Interval <= 0 || r.Delay < 0) {
+		e.errorf("failure-rate restart with %d per %s and delay %s: expected at least 1 and an interval", r.MaxPerInterval, r.Interval, r.Delay)
 	}
 	if r.Kind == jobgraph.RestartExponentialDelay && (r.InitialBackoff <= 0 || r.MaxBackoff < r.InitialBackoff) {
 		e.errorf("exponential-delay restart from %s to %s: expected 0 < initial <= max", r.InitialBackoff, r.MaxBackoff)

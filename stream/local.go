@@ -102,8 +102,13 @@ func (r *localJob) forward(ctx context.Context, to chan<- protocol.WorkerEvent) 
 }
 
 // run is the job from its first start to its end. ctx is the user's wish, running lasts longer.
-func (r *localJob) run(ctx, running context.Context, events <-chan protocol.WorkerEvent) error {
+func (r *localJob) run(ctx, running context.Context, events <-chan protocol.WorkerEvent) (err error) {
 	defer r.discard(running)
+	defer func() {
+		if err != nil {
+			r.discardPrepared(running)
+		}
+	}()
 	if _, err := r.worker.Start(running, protocol.StartWorkerRequest{Graph: *r.plan.graph}); err != nil {
 		return err
 	}
@@ -264,6 +269,18 @@ func (r *localJob) discard(ctx context.Context) {
 	if err := r.fs.Delete(ctx, checkpoint.JobDirectory(dir, r.plan.graph.ID)); err != nil {
 		r.log.Warn("checkpoints were not deleted", zap.Error(err))
 	}
+}
+
+// discardPrepared lets sinks delete what no checkpoint covers: the job has ended without having finished.
+func (r *localJob) discardPrepared(ctx context.Context) {
+	req := protocol.CancelTasksRequest{Job: r.plan.graph.ID, Discard: true}
+	if latest := r.coordinator.Latest(); latest != nil {
+		req.Completed = latest.ID
+	}
+	for a := range r.executions {
+		req.Attempts = append(req.Attempts, a)
+	}
+	r.worker.Cancel(ctx, req) // fails only when the worker has ended, and its tasks with it
 }
 
 func (r *localJob) cancelAll(ctx context.Context) {

@@ -19,8 +19,8 @@ func WithParallelism(n int) JobOption {
 }
 
 // WithMaxParallelism is the number of key groups, in 1..32768: the highest parallelism that the keyed
-// state of the job can ever be spread over. It cannot change between runs that share state. Flink's
-// pipeline.max-parallelism; default 128.
+// state of the job can ever be spread over. It cannot change between runs that share state. Without it, it
+// is pipeline.max-parallelism of the configuration that `tamias run` reads; default 128.
 func WithMaxParallelism(n int) JobOption {
 	return func(e *Env) { e.maxParallelism = n }
 }
@@ -72,7 +72,7 @@ func WithRestart(s RestartStrategy) JobOption {
 // WithBufferTimeout bounds how long a record may wait for others to share a batch with. A batch is sent
 // anyway when it is full and when no input waits, so this matters only for a task that is busy and sends
 // little to one of its receivers. 0 sends after each batch of input, a negative timeout full batches only.
-// Flink's execution.buffer-timeout; default 100 ms.
+// Without it, it is execution.buffer-timeout of the configuration that `tamias run` reads; default 100 ms.
 func WithBufferTimeout(d time.Duration) JobOption {
 	return func(e *Env) { e.bufferTimeout = d }
 }
@@ -83,7 +83,8 @@ func WithLogger(log *zap.Logger) JobOption {
 	return func(e *Env) { e.log = log }
 }
 
-// RestartStrategy is what follows a failure of tasks: see NoRestart, FixedDelay and ExponentialDelay.
+// RestartStrategy is what follows a failure of tasks: see NoRestart, FixedDelay, FailureRate and
+// ExponentialDelay.
 type RestartStrategy struct{ restart jobgraph.Restart }
 
 // NoRestart fails the job at the first failure.
@@ -94,6 +95,14 @@ func NoRestart() RestartStrategy {
 // FixedDelay restarts up to attempts times in all, each time after delay. Flink's fixed-delay.
 func FixedDelay(attempts int, delay time.Duration) RestartStrategy {
 	return RestartStrategy{jobgraph.Restart{Kind: jobgraph.RestartFixedDelay, Attempts: attempts, Delay: delay}}
+}
+
+// FailureRate restarts, each time after delay, unless that would be more than max times, at least 1, within
+// interval. Flink's failure-rate.
+func FailureRate(max int, interval, delay time.Duration) RestartStrategy {
+	return RestartStrategy{jobgraph.Restart{
+		Kind: jobgraph.RestartFailureRate, MaxPerInterval: max, Interval: interval, Delay: delay,
+	}}
 }
 
 // ExponentialDelay restarts for ever. The delay grows from initial to max by half of itself with each

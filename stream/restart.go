@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/jobgraph"
@@ -15,6 +16,8 @@ type restarts struct {
 	count int // in all
 	row   int // without a quiet time in between
 	last  time.Time
+	// recent restarts of failure-rate that may still count, oldest first.
+	recent []time.Time
 }
 
 func newRestarts(g *jobgraph.JobGraph) *restarts {
@@ -44,6 +47,10 @@ func (r *restarts) next(now time.Time) (time.Duration, bool) {
 	switch r.Kind {
 	case jobgraph.RestartFixedDelay:
 		return r.Delay, r.count <= r.Attempts
+	case jobgraph.RestartFailureRate:
+		r.recent = slices.DeleteFunc(r.recent, func(t time.Time) bool { return now.Sub(t) >= r.Interval })
+		r.recent = append(r.recent, now)
+		return r.Delay, len(r.recent) <= r.MaxPerInterval
 	case jobgraph.RestartExponentialDelay:
 		d := float64(r.InitialBackoff) * math.Pow(r.Multiplier, float64(r.row-1))
 		d = min(d, float64(r.MaxBackoff))

@@ -55,6 +55,16 @@ type TwoPhaseWriter[T any] interface {
 	Commit(ctx context.Context, checkpoint int64) error
 }
 
+// Discarder is a TwoPhaseWriter that can take back what it has prepared, so that a job that was cancelled or
+// has failed leaves nothing behind.
+type Discarder interface {
+	// Discard deletes everything that is not committed: the job has ended for good, and nothing of it will be
+	// committed any more. It is called once, after Close and, when a checkpoint has completed that this writer had
+	// not heard of, after one more Commit; on any goroutine. It is not called when the job restarts or when its
+	// process dies.
+	Discard(ctx context.Context) error
+}
+
 // FinalCheckpoint is above all checkpoints: PreCommit and Commit with it end a job whose input has ended.
 const FinalCheckpoint int64 = 1<<63 - 1
 

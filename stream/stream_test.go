@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tamias-project/tamias/pkg/worker"
 )
 
 func TestOperators(t *testing.T) {
@@ -222,6 +224,25 @@ func wordJob(opts ...JobOption) *Env {
 	Print(counts, Parallelism(1))
 	Discard(Filter(counts, func(KeyValue[string, int64]) bool { return true }))
 	return env
+}
+
+// TestDefaultsOfTheEnvironment: what the configuration says reaches programs that say nothing.
+func TestDefaultsOfTheEnvironment(t *testing.T) {
+	t.Setenv(worker.EnvParallelism, "3")
+	t.Setenv(worker.EnvMaxParallelism, "64")
+	t.Setenv(worker.EnvBufferTimeout, "-1ms")
+	if e := New(); e.err() != nil || e.parallelism != 3 || e.maxParallelism != 64 || e.bufferTimeout >= 0 {
+		t.Errorf("parallelism %d of %d, buffer timeout %s, %v", e.parallelism, e.maxParallelism, e.bufferTimeout, e.err())
+	}
+	e := New(WithParallelism(5), WithMaxParallelism(32), WithBufferTimeout(time.Second))
+	if e.err() != nil || e.parallelism != 5 || e.maxParallelism != 32 || e.bufferTimeout != time.Second {
+		t.Errorf("the program's own settings lost: %+v", e)
+	}
+	t.Setenv(worker.EnvMaxParallelism, "many")
+	t.Setenv(worker.EnvBufferTimeout, "long")
+	if err := New().err(); err == nil || !strings.Contains(err.Error(), "many") || !strings.Contains(err.Error(), "long") {
+		t.Errorf("wrong values: %v", err)
+	}
 }
 
 func TestJobGraph(t *testing.T) {

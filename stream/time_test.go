@@ -209,6 +209,8 @@ func TestRestartStrategies(t *testing.T) {
 		{"default without checkpoints", nil, []time.Duration{0}, []time.Duration{-1}},
 		{"none", []JobOption{WithRestart(NoRestart()), WithCheckpoints(second)}, []time.Duration{0}, []time.Duration{-1}},
 		{"fixed delay", []JobOption{WithRestart(FixedDelay(2, second))}, []time.Duration{0, 0, 0}, []time.Duration{second, second, -1}},
+		{"failure rate", []JobOption{WithRestart(FailureRate(2, time.Minute, second))},
+			[]time.Duration{0, 30 * second, 30 * second, 29 * second}, []time.Duration{second, second, second, -1}},
 		{"default with checkpoints", []JobOption{WithCheckpoints(second)},
 			[]time.Duration{0, 0, 0, 2 * time.Hour}, []time.Duration{second, 1500 * time.Millisecond, 2250 * time.Millisecond, second}},
 		{"exponential", []JobOption{WithRestart(ExponentialDelay(second, 2*second))},

@@ -99,6 +99,22 @@ func (s *sinkOperator[T]) finish(ctx context.Context) error {
 	return s.commit(ctx, FinalCheckpoint)
 }
 
+// discard follows close. What belongs to a completed checkpoint is committed before the rest goes: the task
+// may have ended without having heard of it.
+func (s *sinkOperator[T]) discard(ctx context.Context, completed int64) error {
+	d, ok := s.writer.(Discarder)
+	if !ok || s.twoPhase == nil {
+		return nil
+	}
+	if err := s.commit(ctx, completed); err != nil {
+		return err
+	}
+	if err := d.Discard(ctx); err != nil {
+		return fmt.Errorf("discard of sink %s: %w", s.node.name, err)
+	}
+	return nil
+}
+
 func (s *sinkOperator[T]) close() error {
 	if s.writer == nil {
 		return nil

@@ -121,7 +121,11 @@ func measureRecovery(ctx context.Context, b *bench) error {
 			return err
 		}
 		began := time.Now()
-		jobs, err := t.submit(ctx, b.jobs, 1, b.checkpoint)
+		var jobs []id.Job
+		err := t.profileLeader("submission", t.leaderPID(), func() (err error) {
+			jobs, err = t.submit(ctx, b.jobs, 1, b.checkpoint)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -155,6 +159,7 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	var used load
 	err = t.profileLeader(fmt.Sprintf("recovery-%d-%d", len(jobs), round), next.PID(), func() error {
 		used1 := t.meter(next.PID())
+		t.prof()
 		killed = time.Now()
 		old.Kill()
 		if err := t.awaitLeader(ctx, old); err != nil {
@@ -170,6 +175,7 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 			return err
 		}
 		used = used1()
+		t.prof()
 		running, err = t.awaitRunning(ctx, jobs, epoch)
 		return err
 	})

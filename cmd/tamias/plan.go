@@ -68,7 +68,8 @@ func (p program) remove() {
 }
 
 // plan asks the program for its job graph. What the program prints goes to stdout and c.stderr.
-func (c *cli) plan(ctx context.Context, p program, args []string, parallelism int, stdout io.Writer) (*jobgraph.JobGraph, error) {
+// defaults are the environment variables with settings for a program that sets none itself.
+func (c *cli) plan(ctx context.Context, p program, args, defaults []string, stdout io.Writer) (*jobgraph.JobGraph, error) {
 	dir, err := os.MkdirTemp("", "tamias-plan-")
 	if err != nil {
 		return nil, err
@@ -78,9 +79,7 @@ func (c *cli) plan(ctx context.Context, p program, args []string, parallelism in
 	var said bytes.Buffer
 	cmd := exec.CommandContext(ctx, p.path, args...)
 	cmd.Env = append(os.Environ(), worker.EnvMode+"="+worker.ModePlan, worker.EnvPlanFile+"="+file)
-	if parallelism > 0 {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", worker.EnvParallelism, parallelism))
-	}
+	cmd.Env = append(cmd.Env, defaults...)
 	cmd.Stdout, cmd.Stderr = stdout, io.MultiWriter(c.stderr, &said)
 	if err := cmd.Run(); err != nil {
 		var exited *exec.ExitError

@@ -95,7 +95,7 @@ func (c *cli) prepare(ctx context.Context, p program, args []string, parallelism
 		return nil, sentence("The parallelism must be a positive number: %d", parallelism)
 	}
 	parallelism = cmp.Or(parallelism, config.DefaultParallelism.In(cfg))
-	g, err := c.plan(ctx, p, args, parallelism, stdout)
+	g, err := c.plan(ctx, p, args, programDefaults(cfg, parallelism), stdout)
 	if err != nil {
 		return nil, err
 	}

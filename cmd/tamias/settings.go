@@ -10,6 +10,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/config"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
+	"github.com/tamias-project/tamias/pkg/worker"
 )
 
 // configuration loads the configuration directory and puts the options of the command line on top.
@@ -48,6 +49,21 @@ func (c *cli) directory() (dir string, asked bool) {
 	return "", false
 }
 
+// programDefaults is the environment that tells a program what to do where it says nothing itself.
+func programDefaults(cfg *config.Configuration, parallelism int) []string {
+	env := []string{fmt.Sprintf("%s=%d", worker.EnvParallelism, parallelism)}
+	if config.PipelineMaxParallelism.IsSet(cfg) {
+		env = append(env, fmt.Sprintf("%s=%d", worker.EnvMaxParallelism, config.PipelineMaxParallelism.In(cfg)))
+	}
+	switch {
+	case !config.BufferTimeoutEnabled.In(cfg):
+		env = append(env, worker.EnvBufferTimeout+"=-1ms") // full batches only
+	case config.BufferTimeout.IsSet(cfg):
+		env = append(env, worker.EnvBufferTimeout+"="+config.BufferTimeout.In(cfg).String())
+	}
+	return env
+}
+
 // applySettings gives a job what the client's configuration says and the program left open. What is in
 // neither, the cluster decides.
 func applySettings(g *jobgraph.JobGraph, cfg *config.Configuration) {
@@ -80,6 +96,11 @@ func restartOf(cfg *config.Configuration) jobgraph.Restart {
 	case jobgraph.RestartFixedDelay:
 		return jobgraph.Restart{
 			Kind: kind, Attempts: config.RestartFixedDelayAttempts.In(cfg), Delay: config.RestartFixedDelayPause.In(cfg),
+		}
+	case jobgraph.RestartFailureRate:
+		return jobgraph.Restart{
+			Kind: kind, MaxPerInterval: config.RestartFailureRateMax.In(cfg),
+			Interval: config.RestartFailureRateInterval.In(cfg), Delay: config.RestartFailureRatePause.In(cfg),
 		}
 	case jobgraph.RestartExponentialDelay:
 		return jobgraph.Restart{

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tamias-project/tamias/internal/localcluster"
+	"github.com/tamias-project/tamias/pkg/haservices"
 )
 
 // Options say what to drill.
@@ -126,7 +127,7 @@ type drill struct {
 	scenario Scenario
 	dir      string
 	cluster  *localcluster.Cluster
-	leaders  *leaders
+	leaders  *localcluster.Leaders
 	job      *job
 }
 
@@ -146,10 +147,10 @@ func (d *drill) run(ctx context.Context) (report *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.cluster.Stop(context.WithoutCancel(ctx))) }()
-	if d.leaders, err = followLeaders(ctx, d.cluster.ConfigDir()); err != nil {
+	if d.leaders, err = localcluster.FollowLeaders(ctx, d.cluster.ConfigDir()); err != nil {
 		return nil, err
 	}
-	defer d.leaders.close()
+	defer d.leaders.Close()
 
 	d.job = &job{drill: d, output: filepath.Join(d.dir, "output")}
 	if err := d.job.submit(ctx); err != nil {
@@ -194,7 +195,7 @@ func (d *drill) round(ctx context.Context, commits *commits) (Round, error) {
 	if err != nil {
 		return Round{}, err
 	}
-	info := d.leaders.current()
+	info, _ := d.leaders.Dispatcher()
 	leader := d.cluster.JobManagerAt(info.Address)
 	if leader == nil {
 		return Round{}, fmt.Errorf("the Dispatcher's leader %s is none of the JobManagers of this cluster", info.Address)
@@ -204,7 +205,7 @@ func (d *drill) round(ctx context.Context, commits *commits) (Round, error) {
 	if err := d.scenario.inject(r); err != nil {
 		return Round{}, err
 	}
-	led, err := d.leaders.await(ctx, info)
+	led, err := d.awaitLeader(ctx, info)
 	if err != nil {
 		return Round{}, fmt.Errorf("no new leader: %w", err)
 	}
@@ -226,6 +227,19 @@ func (d *drill) round(ctx context.Context, commits *commits) (Round, error) {
 		return Round{}, err
 	}
 	return result, nil
+}
+
+// awaitLeader waits for a leading Dispatcher other than old and returns when we were told of it.
+func (d *drill) awaitLeader(ctx context.Context, old haservices.LeaderInformation) (at time.Time, err error) {
+	err = poll(ctx, func() (bool, error) {
+		var info haservices.LeaderInformation
+		info, at = d.leaders.Dispatcher()
+		return info != old, nil
+	})
+	if err != nil {
+		return at, fmt.Errorf("%w; the last one was %s", err, old.Address)
+	}
+	return at, nil
 }
 
 // awaitStandby waits until all JobManagers are up, so that the next fault has a successor.

@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -45,33 +42,11 @@ func (j *job) submit(ctx context.Context) error {
 // details of the job as the leading Dispatcher tells them.
 func (j *job) details(ctx context.Context) (d protocol.JobDetails, err error) {
 	err = poll(ctx, func() (bool, error) {
-		body, status, err := j.request(ctx, http.MethodGet, "/jobs/"+j.id.String()+"/details")
-		if err != nil || status != http.StatusOK {
-			return false, nil // no leader answers yet
-		}
-		return true, json.Unmarshal(body, &d)
+		var err error
+		d, err = j.drill.leaders.JobDetails(ctx, j.id)
+		return err == nil, nil // while no leader answers we ask again
 	})
 	return d, err
-}
-
-func (j *job) request(ctx context.Context, method, path string) ([]byte, int, error) {
-	url := j.drill.leaders.restURL()
-	if url == "" {
-		return nil, 0, errors.New("no REST endpoint leads")
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url+path, nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return body, resp.StatusCode, err
 }
 
 // awaitRunning waits until all tasks run under a master of at least that epoch.

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tamias-project/tamias/pkg/id"
 )
 
 // Config describes a cluster.
@@ -28,6 +30,14 @@ type Config struct {
 	JobManagers, TaskManagers, Slots int
 	// Settings are configuration keys on top of what the cluster needs to run.
 	Settings map[string]string
+	// Env are variables (name=value) on top of this process's own.
+	Env []string
+	// Arguments, if set, returns further arguments for the process of that kind (jobmanager or taskmanager)
+	// with that number, which counts the processes of its kind from 0.
+	Arguments func(kind string, number int) []string
+	// JobManagerHost, if set, is told where the RPC service of the next JobManager will listen (host:port), and
+	// returns under which host it is announced, at the same port; without it that is 127.0.0.1. Not for HA NONE.
+	JobManagerHost func(number int, listens string) (host string, err error)
 }
 
 // Cluster is a running cluster.
@@ -118,7 +128,7 @@ func (c *Cluster) configure() error {
 
 // StartJobManager starts one more JobManager, or the first one again after it died.
 func (c *Cluster) StartJobManager() (_ *Process, err error) {
-	rpc := []string{c.rpc}
+	rpc, host := []string{c.rpc}, "127.0.0.1"
 	args := []string{"--configDir", c.conf}
 	if !strings.EqualFold(c.cfg.HA, "NONE") {
 		// Each has ports of its own, so that a leader's address tells which process leads. Clients find the
@@ -127,12 +137,18 @@ func (c *Cluster) StartJobManager() (_ *Process, err error) {
 			return nil, err
 		}
 		args = append(args, "-D", "rest.port=0", "-D", "rest.bind-port=0", "-D", "high-availability.jobmanager.port="+rpc[0])
+		if c.cfg.JobManagerHost != nil {
+			if host, err = c.cfg.JobManagerHost(len(c.JobManagers), net.JoinHostPort(host, rpc[0])); err != nil {
+				return nil, err
+			}
+			args = append(args, "-D", "jobmanager.bind-host=127.0.0.1", "-D", "jobmanager.rpc.address="+host)
+		}
 	}
 	p, err := c.start("jobmanager", len(c.JobManagers), args)
 	if err != nil {
 		return nil, err
 	}
-	p.RPCAddress = net.JoinHostPort("127.0.0.1", rpc[0])
+	p.RPCAddress = net.JoinHostPort(host, rpc[0])
 	c.JobManagers = append(c.JobManagers, p)
 	return p, nil
 }
@@ -158,18 +174,35 @@ func (c *Cluster) Serving(p *Process) bool {
 	return true
 }
 
-// StartTaskManager starts one more TaskManager.
+// StartTaskManager starts one more TaskManager. Its name in the cluster is taskmanager-N, N counting those
+// that were started.
 func (c *Cluster) StartTaskManager() (*Process, error) {
-	p, err := c.start("taskmanager", len(c.TaskManagers), []string{"--configDir", c.conf})
+	number := len(c.TaskManagers)
+	id := fmt.Sprintf("taskmanager-%d", number)
+	p, err := c.start("taskmanager", number, []string{"--configDir", c.conf, "-D", "taskmanager.resource-id=" + id})
 	if err == nil {
+		p.ResourceID = id
 		c.TaskManagers = append(c.TaskManagers, p)
 	}
 	return p, err
 }
 
+// TaskManager returns the TaskManager with that name in the cluster, or nil.
+func (c *Cluster) TaskManager(id id.TaskManager) *Process {
+	for _, p := range c.TaskManagers {
+		if p.ResourceID == string(id) {
+			return p
+		}
+	}
+	return nil
+}
+
 func (c *Cluster) start(name string, number int, args []string) (*Process, error) {
 	log := filepath.Join(c.LogDir(), fmt.Sprintf("%s-%d.log", name, number))
-	return startProcess(fmt.Sprintf("%s %d", name, number), log, filepath.Join(c.cfg.Bin, name), args...)
+	if c.cfg.Arguments != nil {
+		args = append(args, c.cfg.Arguments(name, number)...)
+	}
+	return startProcess(fmt.Sprintf("%s %d", name, number), log, c.cfg.Env, filepath.Join(c.cfg.Bin, name), args...)
 }
 
 // Stop ends TaskManagers, then JobManagers: SIGTERM, and SIGKILL after ten seconds or when ctx ends.

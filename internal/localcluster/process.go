@@ -17,20 +17,24 @@ type Process struct {
 	Log string
 	// RPCAddress is host:port of a JobManager's RPC service.
 	RPCAddress string
+	// ResourceID is a TaskManager's name in the cluster.
+	ResourceID string
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has been reaped
 	err  error         // how it ended; read after done
 }
 
-// startProcess runs a program whose output goes to the end of log.
-func startProcess(name, log, program string, args ...string) (*Process, error) {
+// startProcess runs a program, with env on top of this process's environment, whose output goes to the end
+// of log.
+func startProcess(name, log string, env []string, program string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p := &Process{Name: name, Log: log, cmd: cmd, done: make(chan struct{})}

@@ -21,6 +21,8 @@ type Config struct {
 	Vertices []jobgraph.Vertex
 	// Latest completed checkpoint found in the store, or nil.
 	Latest *Completed
+	// RestoredFrom is the checkpoint that an earlier leader started the tasks from, 0 for none.
+	RestoredFrom int64
 }
 
 // Task is one attempt that takes part in checkpoints.
@@ -78,6 +80,9 @@ func NewCoordinator(cfg Config) *Coordinator {
 	c := &Coordinator{cfg: cfg, latest: cfg.Latest}
 	if c.latest != nil {
 		c.history.latest = infoOf(c.latest)
+	}
+	if cfg.RestoredFrom > 0 {
+		c.history.restoredFrom = c.restoredFrom(time.Time{}, cfg.RestoredFrom)
 	}
 	return c
 }

@@ -102,6 +102,9 @@ func (b *bench) run(words []string) string {
 	case "summary":
 		s := b.c.Summary()
 		out := fmt.Sprintf("completed %d, failed %d, in progress %d\n", s.Completed, s.Failed, s.InProgress)
+		if r := s.LatestRestored; r != nil {
+			out += fmt.Sprintf("started from %d in %s at %s, starts from checkpoints %d\n", r.ID, r.Path, r.At.Sub(zero), s.Restored)
+		}
 		for _, c := range s.History {
 			out += fmt.Sprintf("%d %s %d bytes %s\n", c.ID, c.Status, c.Bytes, c.Failure)
 		}
@@ -126,6 +129,8 @@ func (b *bench) event(now time.Time, words []string) string {
 		}, duration(words, "first"))
 	case "tick":
 		actions = b.c.Tick(now)
+	case "restored":
+		b.c.Restored(now, int64(number(words, "n", 0)))
 	case "suspend":
 		actions = b.c.Suspend(now, strings.Join(words[1:], " "))
 	case "drained":

@@ -1,6 +1,10 @@
 package checkpoint
 
-import "github.com/tamias-project/tamias/pkg/protocol"
+import (
+	"time"
+
+	"github.com/tamias-project/tamias/pkg/protocol"
+)
 
 // historyLength is how many ended checkpoints users can see. Flink's web.checkpoints.history.
 const historyLength = 10
@@ -9,6 +13,7 @@ const historyLength = 10
 type history struct {
 	completed, failed, restored int
 	latest                      *protocol.CheckpointInfo
+	restoredFrom                *protocol.RestoredCheckpoint
 	ended                       []protocol.CheckpointInfo // newest first
 }
 
@@ -25,8 +30,18 @@ func (h *history) add(info protocol.CheckpointInfo) {
 	}
 }
 
-// Restored counts a restart of tasks from a checkpoint.
-func (c *Coordinator) Restored() { c.history.restored++ }
+// Restored notes a start of tasks from checkpoint n, 0 for a start from nothing.
+func (c *Coordinator) Restored(now time.Time, n int64) {
+	c.history.restoredFrom = nil
+	if n > 0 {
+		c.history.restored++
+		c.history.restoredFrom = c.restoredFrom(now, n)
+	}
+}
+
+func (c *Coordinator) restoredFrom(at time.Time, n int64) *protocol.RestoredCheckpoint {
+	return &protocol.RestoredCheckpoint{ID: n, At: at, Path: Directory(c.cfg.Checkpointing.Dir, c.cfg.Job, n)}
+}
 
 // Summary says how checkpoints went, for users: counts under this leader, the newest completed one of any
 // leader, one that is in progress, and the newest ended ones.
@@ -37,6 +52,10 @@ func (c *Coordinator) Summary() protocol.CheckpointsSummary {
 	if l := c.history.latest; l != nil {
 		latest := *l
 		s.Latest = &latest
+	}
+	if r := c.history.restoredFrom; r != nil {
+		from := *r
+		s.LatestRestored = &from
 	}
 	if c.phase == pending || c.phase == storing {
 		s.InProgress = 1

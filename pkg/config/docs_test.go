@@ -39,7 +39,7 @@ func TestDocsListTheOptions(t *testing.T) {
 
 func optionTables(unread map[string]bool) string {
 	var b strings.Builder
-	for _, group := range []string{addresses, availability, liveness, jobs, checkpoints, web, client, environment} {
+	for _, group := range []string{addresses, availability, liveness, jobs, checkpoints, web, client, metrics, environment} {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | type | default | older keys | what it does |\n| --- | --- | --- | --- | --- |\n", group)
 		for _, d := range Options() {
 			if d.Group != group {

@@ -21,9 +21,6 @@ var (
 	// LogLevel is the least level that is logged: one of the Log constants.
 	LogLevel = define(environment, oneOf(LogTrace, LogDebug, LogInfo, "WARN|WARNING", LogError, LogOff), Description{Key: "env.log.level", Default: LogInfo,
 		Doc: "Least level that is logged. TRACE is the same as DEBUG."})
-	// MetricsReporters are the names of the reporters that are on.
-	MetricsReporters = define(environment, list, Description{Key: "metrics.reporters",
-		Doc: "Names of the metric reporters that are on; metrics.reporter.NAME.* are their settings."})
 	// PIDDir is the folder of pid files.
 	PIDDir = define(environment, text, Description{Key: "env.pid.dir", Default: "/tmp", Doc: "Folder of the scripts' pid files."})
 	// SSHOptions are passed to ssh.

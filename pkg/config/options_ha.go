@@ -92,7 +92,15 @@ var (
 		Doc: "Folder of job results; by default job-result-store/<cluster-id> below the storageDir."})
 	// JobResultStoreDeleteOnCommit drops a job's result when its clean-up is over.
 	JobResultStoreDeleteOnCommit = define(availability, boolean, Description{Key: "job-result-store.delete-on-commit", Default: "true",
-		Doc: "Whether the result of a job is deleted once everything else of the job is cleaned up."})
+		Doc: "Whether the result of a job is deleted once everything else of the job is cleaned up. It is kept here, as what is remembered of an ended job: see completed-application-store.max-capacity."})
+
+	// CompletedJobsCapacity is how many ended jobs are remembered.
+	CompletedJobsCapacity = define(availability, atLeast(1), Description{Key: "completed-application-store.max-capacity", Default: "1000",
+		Older: []string{"jobstore.max-capacity"},
+		Doc:   "How many ended jobs are remembered, the newest ones. (Flink's default is 2147483647.)"})
+	// CompletedJobsExpiration is how long ended jobs are remembered; 0 = while there is room.
+	CompletedJobsExpiration = define(availability, duration, Description{Key: "completed-application-store.expiration-time",
+		Doc: "How long ended jobs are remembered. Not set or 0: as long as there is room. (Flink's default is 1 h.)"})
 
 	// CleanupStrategy says how a failed clean-up of a finished job is repeated: one of the Cleanup constants.
 	CleanupStrategy = define(availability, oneOf("none|disable|off", "fixed-delay|fixeddelay", "exponential-delay|exponentialdelay"), Description{

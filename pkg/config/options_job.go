@@ -44,7 +44,7 @@ var (
 		Doc: "Pause of strategy fixed-delay before a restart."})
 	// RestartFailureRateMax is the number of failures within the interval under failure-rate.
 	RestartFailureRateMax = define(jobs, atLeast(1), Description{Key: "restart-strategy.failure-rate.max-failures-per-interval", Default: "1",
-		Doc: "With strategy failure-rate a job fails after more failures than this in one interval."})
+		Doc: "How often strategy failure-rate restarts within one interval before the job fails."})
 	// RestartFailureRateInterval is the interval of failure-rate.
 	RestartFailureRateInterval = define(jobs, positive(), Description{Key: "restart-strategy.failure-rate.failure-rate-interval", Default: "1 min",
 		Doc: "Interval of strategy failure-rate."})

@@ -27,6 +27,9 @@ var (
 	TaskManagerRegistrationTimeout = define(liveness, positive(), Description{Key: "taskmanager.registration.timeout", Default: "5 min",
 		Older: []string{"taskmanager.maxRegistrationDuration"},
 		Doc:   "A TaskManager that has found no ResourceManager for this long ends, unless it still has tasks."})
+	// TaskManagerSlotTimeout is how long a leased slot waits for its job.
+	TaskManagerSlotTimeout = define(liveness, positive(), Description{Key: "taskmanager.slot.timeout", Default: "10 s",
+		Doc: "A slot that was leased to a job and that no JobMaster has taken for this long is free again."})
 	// JobOrphanTimeout is how long tasks run on without a master.
 	JobOrphanTimeout = define(liveness, positive(), Description{Key: "taskmanager.job.orphan-timeout", Default: "5 min",
 		Doc: "How long the tasks of a job run on without a JobMaster before the TaskManager gives them up. Not in Flink, where it is 0."})

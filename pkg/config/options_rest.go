@@ -39,7 +39,7 @@ var (
 		Doc: "How long the result of a finished asynchronous operation can be asked for."})
 	// WebSubmitEnable allows uploads and submissions through REST.
 	WebSubmitEnable = define(web, boolean, Description{Key: "web.submit.enable", Default: "true", Older: []string{"jobmanager.web.submit.enable"},
-		Doc: "Whether job binaries can be uploaded and started through the web page."})
+		Doc: "Whether jobs can be submitted through this REST endpoint, which is what tamias run does too. (In Flink only the web page is concerned.)"})
 	// WebCancelEnable allows the web page to cancel jobs.
 	WebCancelEnable = define(web, boolean, Description{Key: "web.cancel.enable", Default: "true", Doc: "Whether the web page offers to cancel a job."})
 	// WebRefreshInterval is the poll period that the web page is told.

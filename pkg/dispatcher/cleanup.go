@@ -19,6 +19,24 @@ import (
 // does not hear it lets go after taskmanager.job.orphan-timeout.
 const releaseAttempts = 5
 
+// cleanupGrace is how long a process that is told to stop goes on with the clean-up of jobs that have ended.
+// What is not done then the next leader does; but there may be none.
+const cleanupGrace = 2 * time.Second
+
+// linger returns a context for the clean-up behind a job. When leadership is lost it ends at once, as ctx
+// does; when the process stops it ends cleanupGrace later, so that a cluster that is stopped right after its
+// last job leaves nothing of it. Call done in the end.
+func linger(ctx context.Context) (last context.Context, done func()) {
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), context.Canceled) && !sleep(last, cleanupGrace) {
+			return // done in time
+		}
+		cancel()
+	})
+	return last, func() { stop(); cancel() }
+}
+
 // release tells the TaskManagers of an ended job to let go of it.
 func (t *term) release(ctx context.Context, j *job) {
 	t.retry(ctx, "release task managers", j, releaseAttempts, t.newMaster(j).Release)
@@ -68,14 +86,7 @@ func (t *term) retains(ctx context.Context, j *job) (keep bool) {
 }
 
 func retained(r jobgraph.Retention, state protocol.JobState) bool {
-	switch state {
-	case protocol.JobFailed:
-		return r != jobgraph.RetainNothing
-	case protocol.JobCanceled:
-		return r == jobgraph.RetainOnCancellation
-	default:
-		return false
-	}
+	return state != protocol.JobFinished && r.Keeps(state == protocol.JobFailed)
 }
 
 // retry repeats f until it succeeds (true), the term ends, or attempts are used up (0 = endless).

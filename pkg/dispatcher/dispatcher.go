@@ -16,6 +16,7 @@ package dispatcher
 import (
 	"cmp"
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -71,7 +72,8 @@ type Config struct {
 
 // Dispatcher is the contender for haservices.Dispatcher of one process. Flink's DispatcherRunner.
 type Dispatcher struct {
-	cfg Config
+	cfg  Config
+	term atomic.Pointer[term] // nil while another process leads
 }
 
 // New returns a Dispatcher that does not contend yet.
@@ -88,5 +90,8 @@ func (d *Dispatcher) Run(ctx context.Context) error { return d.cfg.Election.Run(
 
 // Lead is one term of leadership.
 func (d *Dispatcher) Lead(ctx context.Context, token id.FencingToken) error {
-	return newTerm(d.cfg, token).run(ctx)
+	t := newTerm(d.cfg, token)
+	d.term.Store(t)
+	defer d.term.Store(nil)
+	return t.run(ctx)
 }

@@ -79,11 +79,7 @@ func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 		var concluded bool
 		t.do(ctx, func() { concluded = j.phase == ended })
 		if concluded {
-			if err != nil && ctx.Err() == nil {
-				t.log.Warn("job ended, but its job master could not finish", logging.Job(j.id), zap.Error(err))
-				t.release(ctx, j)
-			}
-			t.cleanUp(ctx, j)
+			t.finish(ctx, j, err)
 			return
 		}
 		if ctx.Err() != nil {
@@ -103,6 +99,20 @@ func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 			j.master = master
 		})
 	}
+}
+
+// finish cleans up behind a job whose result is stored. failed is what kept its JobMaster from telling
+// everybody that the job has ended, and so does the end of ctx.
+func (t *term) finish(ctx context.Context, j *job, failed error) {
+	last, done := linger(ctx)
+	defer done()
+	if failed != nil {
+		t.log.Warn("job ended, but its job master could not finish", logging.Job(j.id), zap.Error(failed))
+	}
+	if failed != nil || ctx.Err() != nil {
+		t.release(last, j)
+	}
+	t.cleanUp(last, j)
 }
 
 // conclude stores how a job ended. From then on the job never runs again.

@@ -28,6 +28,7 @@ func (t *term) endpoint(ctx context.Context) *rpc.Endpoint {
 	rpc.HandleAsync(e, protocol.CancelJob, &t.fence, t.cancel)
 	rpc.HandleAsync(e, protocol.ListJobs, &t.fence, t.list)
 	rpc.HandleAsync(e, protocol.DescribeJob, &t.fence, t.describe)
+	rpc.Handle(e, protocol.DescribeLeadership, &t.fence, t.describeLeadership)
 	rpc.Handle(e, protocol.StopCluster, &t.fence, func(protocol.Empty) (protocol.Empty, error) {
 		t.log.Info("cluster is asked to stop")
 		t.cfg.Stop()

@@ -39,6 +39,9 @@ type term struct {
 	ready  bool // recovery is done
 	closed bool // nothing is started any more
 	jobs   map[id.Job]*job
+	// leaders is nil until the stored history has been read.
+	leaders  *leadership
+	adoption adoption
 }
 
 func newTerm(cfg Config, token id.FencingToken) *term {
@@ -58,7 +61,6 @@ func newTerm(cfg Config, token id.FencingToken) *term {
 
 // run is the term from its first line to its last.
 func (t *term) run(ctx context.Context) error {
-	began := time.Now()
 	// The main thread outlives ctx: JobMasters that are ending still come back to it.
 	mainCtx, stopMain := context.WithCancel(context.WithoutCancel(ctx))
 	var mainThread sync.WaitGroup
@@ -76,11 +78,11 @@ func (t *term) run(ctx context.Context) error {
 	if err := t.recover(ctx); err != nil {
 		return fmt.Errorf("recover jobs: %w", err)
 	}
+	t.cfg.Election.StoresRead(t.token)
 	address := t.cfg.RPC.Address(protocol.DispatcherEndpoint)
 	if err := t.cfg.Election.Confirm(ctx, t.token, address); err != nil {
 		return fmt.Errorf("confirm leadership: %w", err)
 	}
-	t.log.Info("dispatcher leads", logging.Leader(address), logging.Took(time.Since(began)))
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -113,6 +115,7 @@ func (t *term) do(ctx context.Context, f func()) {
 // recover reads what earlier leaders left, and starts what has to go on: results first, because a job
 // that has one must not run.
 func (t *term) recover(ctx context.Context) error {
+	began := time.Now()
 	results, damaged := t.results.List(ctx)
 	if damaged != nil && !errors.Is(damaged, haservices.ErrUnreadable) {
 		return damaged
@@ -154,7 +157,7 @@ func (t *term) recover(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	t.do(ctx, func() { t.resume(ctx, found) })
+	t.do(ctx, func() { t.resume(ctx, found, began) })
 	return nil
 }
 
@@ -180,14 +183,15 @@ func (t *term) read(ctx context.Context, jobID id.Job, damagedResults bool) (*jo
 	return &job{id: jobID, phase: quarantined, cause: err}, nil
 }
 
-// resume takes over what recovery found. On the main thread.
-func (t *term) resume(ctx context.Context, found []*job) {
+// resume takes over what recovery, which began then, has found. On the main thread.
+func (t *term) resume(ctx context.Context, found []*job, began time.Time) {
 	count := map[phase]int{}
 	for _, j := range found {
 		t.jobs[j.id] = j
 		count[j.phase]++
 		switch {
 		case j.phase == running:
+			t.adoption.await(j.id)
 			t.launch(ctx, j)
 		case j.phase == quarantined:
 			t.log.Error("stored job could not be read; its files are kept, and reading is tried again",
@@ -199,7 +203,8 @@ func (t *term) resume(ctx context.Context, found []*job) {
 	}
 	t.start(func() { t.sweep(ctx) })
 	t.start(func() { t.expireResults(ctx) })
+	t.start(func() { t.keepLeadership(ctx) })
 	t.ready = true
 	t.log.Info("jobs recovered", zap.Int("running", count[running]), zap.Int("ended", count[ended]),
-		zap.Int("unreadable", count[quarantined]))
+		zap.Int("unreadable", count[quarantined]), logging.Took(time.Since(began)))
 }

@@ -128,11 +128,12 @@ func validateSettings(g jobgraph.JobGraph) error {
 		return invalid("checkpoint retention %q is not known here", c.Retention)
 	}
 	switch r.Kind {
-	case jobgraph.RestartDefault, jobgraph.RestartNone, jobgraph.RestartFixedDelay, jobgraph.RestartExponentialDelay:
+	case jobgraph.RestartDefault, jobgraph.RestartNone, jobgraph.RestartFixedDelay, jobgraph.RestartFailureRate,
+		jobgraph.RestartExponentialDelay:
 	default:
 		return invalid("restart strategy %q is not known here", r.Kind)
 	}
-	if r.Attempts < 0 || r.Delay < 0 || r.InitialBackoff < 0 || r.MaxBackoff < 0 || r.Multiplier < 0 || r.ResetAfter < 0 || r.Jitter < 0 {
+	if r.Attempts < 0 || r.Delay < 0 || r.MaxPerInterval < 0 || r.Interval < 0 || r.InitialBackoff < 0 || r.MaxBackoff < 0 || r.Multiplier < 0 || r.ResetAfter < 0 || r.Jitter < 0 {
 		return invalid("a restart setting is negative: %+v", r)
 	}
 	return nil

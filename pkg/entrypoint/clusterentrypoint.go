@@ -136,6 +136,7 @@ func (e *ClusterEntrypoint) jobManager(stop func()) *JobManager {
 		Timing:     timing(e.cfg),
 		Defaults:   defaults(e.cfg),
 		Cleanup:    cleanup(e.cfg),
+		Ended:      ended(e.cfg),
 		Stop:       stop,
 		Log:        e.log,
 	}
@@ -153,6 +154,10 @@ func (e *ClusterEntrypoint) restEndpoint() *rest.Server {
 		MaxContentLength: int64(config.RestServerMaxContentLength.In(e.cfg)),
 		IdleTimeout:      config.RestIdlenessTimeout.In(e.cfg),
 		Version:          Version,
+		Commit:           Commit(),
+		AllowOrigin:      config.WebAllowOrigin.In(e.cfg),
+		RefuseJobs:       !config.WebSubmitEnable.In(e.cfg),
+		HideCancel:       !config.WebCancelEnable.In(e.cfg),
 		Log:              e.log.With(logging.Component("rest")),
 	})
 }

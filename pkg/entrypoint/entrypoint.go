@@ -22,9 +22,6 @@ import (
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
-// Version is this build's, set by the linker.
-var Version = "dev"
-
 // ErrStartup wraps every failure before the process was up: a setting, a port, a directory. Nothing has
 // been promised to anyone then; correct the cause and start again.
 var ErrStartup = errors.New("start-up failed")

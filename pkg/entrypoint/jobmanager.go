@@ -29,6 +29,8 @@ type JobManager struct {
 	// Defaults are for jobs that leave a setting open.
 	Defaults Defaults
 	Cleanup  Cleanup
+	// Ended says which results of ended jobs are kept.
+	Ended EndedJobs
 	// Stop ends the process in an orderly way; a user asked for it.
 	Stop func()
 	Log  *zap.Logger
@@ -63,6 +65,14 @@ type Cleanup struct {
 	Attempts int
 }
 
+// EndedJobs says which results of ended jobs are kept. Flink's completed-application-store.*.
+type EndedJobs struct {
+	// Capacity is how many, the newest ones; default 1000.
+	Capacity int
+	// Expiration is how long; 0 = as long as there is room.
+	Expiration time.Duration
+}
+
 // Run contends until ctx ends; then leadership has been given up, or the HA services could not be
 // reached to do so.
 func (j *JobManager) Run(ctx context.Context) error {
@@ -83,6 +93,8 @@ func (j *JobManager) Run(ctx context.Context) error {
 		CleanupInitialBackoff: j.Cleanup.InitialBackoff,
 		CleanupMaxBackoff:     j.Cleanup.MaxBackoff,
 		CleanupAttempts:       j.Cleanup.Attempts,
+		ResultCapacity:        j.Ended.Capacity,
+		ResultExpiration:      j.Ended.Expiration,
 		Log:                   j.Log,
 	})
 	g, ctx := errgroup.WithContext(ctx)

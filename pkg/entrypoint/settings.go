@@ -28,16 +28,26 @@ func defaults(cfg *config.Configuration) Defaults {
 }
 
 func restart(cfg *config.Configuration) jobgraph.Restart {
+	kind, delay := jobgraph.RestartKind(config.RestartStrategy.In(cfg)), config.RestartFixedDelayPause.In(cfg)
+	if kind == jobgraph.RestartFailureRate {
+		delay = config.RestartFailureRatePause.In(cfg)
+	}
 	return jobgraph.Restart{
-		Kind:           jobgraph.RestartKind(config.RestartStrategy.In(cfg)),
+		Kind:           kind,
 		Attempts:       config.RestartFixedDelayAttempts.In(cfg),
-		Delay:          config.RestartFixedDelayPause.In(cfg),
+		Delay:          delay,
+		MaxPerInterval: config.RestartFailureRateMax.In(cfg),
+		Interval:       config.RestartFailureRateInterval.In(cfg),
 		InitialBackoff: config.RestartInitialBackoff.In(cfg),
 		MaxBackoff:     config.RestartMaxBackoff.In(cfg),
 		Multiplier:     config.RestartBackoffMultiplier.In(cfg),
 		ResetAfter:     config.RestartResetThreshold.In(cfg),
 		Jitter:         config.RestartJitterFactor.In(cfg),
 	}
+}
+
+func ended(cfg *config.Configuration) EndedJobs {
+	return EndedJobs{Capacity: config.CompletedJobsCapacity.In(cfg), Expiration: config.CompletedJobsExpiration.In(cfg)}
 }
 
 func cleanup(cfg *config.Configuration) Cleanup {

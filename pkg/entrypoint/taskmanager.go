@@ -80,6 +80,7 @@ func (r *taskManagerRunner) run(ctx context.Context) error {
 		RPC:                 r.rpc,
 		Launcher:            r.launcher(),
 		OrphanTimeout:       config.JobOrphanTimeout.In(r.cfg),
+		SlotTimeout:         config.TaskManagerSlotTimeout.In(r.cfg),
 		RegistrationTimeout: config.TaskManagerRegistrationTimeout.In(r.cfg),
 		Log:                 r.log,
 	})

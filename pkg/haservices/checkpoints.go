@@ -46,15 +46,20 @@ func (s *CompletedCheckpointStore) path(checkpoint int64) string {
 }
 
 // Add stores cp, all of whose state files exist, and makes it the latest: once it has returned nil, cp
-// survives every leader. It then drops the oldest checkpoints beyond retained (at least 1) with their
-// directories, and directories of given-up checkpoints before cp; what cannot be dropped now is dropped
-// by the next Add. Adding the same checkpoint again succeeds; another one under its ID is ErrExists.
-func (s *CompletedCheckpointStore) Add(ctx context.Context, token id.FencingToken, cp *checkpoint.Completed, retained int) error {
+// survives every leader. Adding the same checkpoint again succeeds; another one under its ID is ErrExists.
+func (s *CompletedCheckpointStore) Add(ctx context.Context, token id.FencingToken, cp *checkpoint.Completed) error {
 	if err := s.add(ctx, token, cp); err != nil {
 		return fmt.Errorf("store checkpoint %d of job %s: %w", cp.ID, s.job, err)
 	}
+	return nil
+}
+
+// Subsume follows Add, outside the way of those who wait for the checkpoint: it drops the oldest checkpoints
+// beyond retained (at least 1) with their directories, and directories of given-up checkpoints before cp. What
+// cannot be dropped now is dropped by the next Subsume.
+func (s *CompletedCheckpointStore) Subsume(ctx context.Context, token id.FencingToken, cp *checkpoint.Completed, retained int) error {
 	if err := s.subsume(ctx, token, cp, max(retained, 1)); err != nil {
-		s.services.log.Warn("old checkpoints stay for now", logging.Job(s.job), logging.Checkpoint(cp.ID), zap.Error(err))
+		return fmt.Errorf("drop checkpoints of job %s before %d: %w", s.job, cp.ID, err)
 	}
 	return nil
 }

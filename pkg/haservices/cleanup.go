@@ -49,7 +49,7 @@ func (s *Services) cleanupJob(ctx context.Context, dispatcher *LeaderElection, t
 	if err != nil {
 		return fmt.Errorf("clean up job %s: %w", job, err)
 	}
-	s.log.Info("job cleaned up", logging.Job(job))
+	s.log.Debug("nodes and files of a job removed", logging.Job(job))
 	return nil
 }
 
@@ -96,7 +96,7 @@ func (s *Services) Sweep(ctx context.Context, dispatcher *LeaderElection, token 
 			err = errors.Join(err, s.sweepJob(ctx, token, job))
 		}
 	}
-	if err = errors.Join(err, s.sweepResults(ctx, token)); err != nil {
+	if err = errors.Join(err, s.sweepResults(ctx, token), s.sweepLeadership(ctx, token)); err != nil {
 		return fmt.Errorf("sweep orphaned files: %w", err)
 	}
 	return nil

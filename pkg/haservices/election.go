@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // LeaderContender is a component that leads at times.
@@ -33,7 +35,8 @@ type LeaderElection struct {
 
 	termMu  sync.Mutex // guards all below
 	running bool
-	term    Term // nil between terms
+	term    Term        // nil between terms
+	logged  *loggedTerm // of term
 }
 
 // Component is what this election is about.
@@ -50,6 +53,7 @@ func (e *LeaderElection) Run(ctx context.Context, contender LeaderContender) err
 	defer e.end()
 	b := backoff{first: 100 * time.Millisecond, most: 10 * time.Second}
 	for ctx.Err() == nil {
+		began := time.Now()
 		term, err := e.services.driver.Campaign(ctx, e.component, e.services.cfg.Me)
 		switch {
 		case ctx.Err() != nil:
@@ -67,7 +71,7 @@ func (e *LeaderElection) Run(ctx context.Context, contender LeaderContender) err
 			}
 			continue
 		}
-		if e.lead(ctx, term, contender) {
+		if e.lead(ctx, term, e.services.successionOf(term, began), contender) {
 			b.reset()
 		} else if wait(ctx, b.pause()) != nil {
 			return nil
@@ -77,9 +81,9 @@ func (e *LeaderElection) Run(ctx context.Context, contender LeaderContender) err
 }
 
 // lead runs one term and reports whether it was the leadership that ended, not the contender.
-func (e *LeaderElection) lead(ctx context.Context, term Term, contender LeaderContender) bool {
+func (e *LeaderElection) lead(ctx context.Context, term Term, how Succession, contender LeaderContender) bool {
 	log, began := e.log.With(logging.Token(term.Token())), time.Now()
-	log.Info("leadership granted")
+	log.Log(e.level(), "leadership granted", successionFields(how)...)
 	termCtx, cancel := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() {
@@ -90,18 +94,20 @@ func (e *LeaderElection) lead(ctx context.Context, term Term, contender LeaderCo
 		case <-termCtx.Done():
 		}
 	}()
-	e.setTerm(term)
+	record := e.services.terms.begin(how.Term(e.component))
+	e.setTerm(term, record)
 	err := contender.Lead(termCtx, term.Token())
-	e.setTerm(nil)
+	e.setTerm(nil, nil)
+	e.services.terms.update(record, func(t *protocol.LeaderTerm) { t.Ended = time.Now() })
 	cancel(nil)
 	<-watched
 	lost := ctx.Err() == nil && errors.Is(context.Cause(termCtx), ErrNotLeader)
 	e.resign(ctx, term)
 	switch {
 	case lost:
-		log.Info("leadership lost", logging.Took(time.Since(began)))
+		log.Log(e.level(), "leadership lost", logging.Took(time.Since(began)))
 	case ctx.Err() != nil:
-		log.Info("leadership resigned", logging.Took(time.Since(began)))
+		log.Log(e.level(), "leadership resigned", logging.Took(time.Since(began)))
 	default:
 		log.Warn("leadership given up", logging.Took(time.Since(began)), zap.Error(err))
 	}
@@ -131,10 +137,10 @@ func (e *LeaderElection) end() {
 	e.running = false
 }
 
-func (e *LeaderElection) setTerm(t Term) {
+func (e *LeaderElection) setTerm(t Term, record *loggedTerm) {
 	e.termMu.Lock()
 	defer e.termMu.Unlock()
-	e.term = t
+	e.term, e.logged = t, record
 }
 
 // current returns the term of token, or ErrNotLeader when it is not the present one.
@@ -155,7 +161,10 @@ func (e *LeaderElection) Confirm(ctx context.Context, token id.FencingToken, add
 	if err != nil {
 		return fmt.Errorf("confirm leadership of %s: %w", e.component, err)
 	}
-	e.log.Info("leadership confirmed", logging.Token(token), logging.Leader(address))
+	confirmed := time.Now()
+	if t, ok := e.note(token, func(t *protocol.LeaderTerm) { t.Confirmed, t.Address = confirmed, address }); ok {
+		e.log.Log(e.level(), "leadership confirmed", logging.Token(token), logging.Leader(address), logging.Took(confirmed.Sub(t.Detected)))
+	}
 	return nil
 }
 
@@ -170,6 +179,7 @@ func (e *LeaderElection) write(ctx context.Context, token id.FencingToken, w Wri
 func (e *LeaderElection) fenced(ctx context.Context, token id.FencingToken, path string, f func(Term) error) error {
 	term, err := e.current(token)
 	if err != nil {
+		e.services.refused.Add(1)
 		return err
 	}
 	var unknown error
@@ -182,6 +192,9 @@ func (e *LeaderElection) fenced(ctx context.Context, token id.FencingToken, path
 		case errors.Is(err, ErrUnknownOutcome):
 			unknown = err
 		case !errors.Is(err, ErrUnavailable):
+			if errors.Is(err, ErrNotLeader) {
+				e.services.refused.Add(1)
+			}
 			// A first try of unknown outcome followed by a clear no: the first may have got through.
 			return joined(err, unknown)
 		}
@@ -216,6 +229,24 @@ func joined(err, unknown error) error {
 
 // certain reports whether a failed write was certainly not made.
 func certain(err error) bool { return !errors.Is(err, ErrUnknownOutcome) }
+
+// level of what happens once in each term. There may be thousands of job masters in a process, and each
+// says itself what becomes of its job.
+func (e *LeaderElection) level() zapcore.Level {
+	if e.component.Kind == JobManager {
+		return zapcore.DebugLevel
+	}
+	return zapcore.InfoLevel
+}
+
+// successionFields say in a log how a term began.
+func successionFields(s Succession) []zap.Field {
+	fields := []zap.Field{zap.String("why", string(s.Reason)), logging.Took(s.Won.Sub(s.Detected))}
+	if s.Predecessor != nil {
+		fields = append(fields, zap.String("predecessor-host", s.Predecessor.Host), zap.Int("predecessor-pid", s.Predecessor.PID))
+	}
+	return fields
+}
 
 func componentFields(c Component) []zap.Field {
 	fields := []zap.Field{zap.String("elected", string(c.Kind))}

@@ -76,6 +76,15 @@ func (w *world) stores(process string) *stores {
 		s.CheckpointIDs(e, jobID), s.Ledger(e, jobID), s.Intent(e, jobID)}
 }
 
+// complete does what a JobMaster does with a checkpoint: what cannot be dropped now is dropped by the next one.
+func (s *stores) complete(cp *checkpoint.Completed, retained int) error {
+	if err := s.checkpoints.Add(s.ctx, s.token, cp); err != nil {
+		return err
+	}
+	_ = s.checkpoints.Subsume(s.ctx, s.token, cp, retained)
+	return nil
+}
+
 // writes are all kinds of writes, each with what must be there before and what it makes true.
 var writes = []struct {
 	name   string
@@ -108,8 +117,8 @@ var writes = []struct {
 		done:   func(s *stores) (bool, error) { return missing(s.results.Get(s.ctx, jobID)) },
 	}, {
 		name:   "checkpoint",
-		before: func(s *stores) error { return s.checkpoints.Add(s.ctx, s.token, completed(1), 1) },
-		write:  func(s *stores) error { return s.checkpoints.Add(s.ctx, s.token, completed(2), 1) },
+		before: func(s *stores) error { return s.complete(completed(1), 1) },
+		write:  func(s *stores) error { return s.complete(completed(2), 1) },
 		done: func(s *stores) (bool, error) {
 			cp, err := s.checkpoints.Latest(s.ctx)
 			return err == nil && cp.ID == 2, err
@@ -138,7 +147,7 @@ var writes = []struct {
 	}, {
 		name: "clean up",
 		before: func(s *stores) error {
-			return errors.Join(s.graphs.Put(s.ctx, s.token, storedJob("a")), s.checkpoints.Add(s.ctx, s.token, completed(1), 1),
+			return errors.Join(s.graphs.Put(s.ctx, s.token, storedJob("a")), s.complete(completed(1), 1),
 				s.ledger.Put(s.ctx, s.token, ledger(1, 100)), s.results.PutDirty(s.ctx, s.token, result(protocol.JobCanceled)))
 		},
 		write: func(s *stores) error { return s.services.CleanupJob(s.ctx, s.election, s.token, jobID) },

@@ -144,11 +144,15 @@ func (e *LeaderElection) removeNodeAndFile(ctx context.Context, token id.Fencing
 	if err != nil {
 		return err
 	}
+	var p pointer
+	unreadable := decodeNode(path, n, &p)
+	if errors.Is(unreadable, ErrNewerFormat) {
+		return unreadable
+	}
 	if err := e.write(ctx, token, Write{Operation: Delete, Path: path, Version: AnyVersion}); err != nil {
 		return err
 	}
-	var p pointer
-	if decodeNode(path, n, &p) == nil { // of a damaged node the file is not known: an orphan
+	if unreadable == nil { // of a damaged node the file is not known: an orphan
 		e.services.objects.discard(ctx, p.File)
 	}
 	return nil

@@ -108,8 +108,13 @@ func (s *JobResultStore) markClean(ctx context.Context, token id.FencingToken, j
 	if !node.Dirty {
 		return nil
 	}
-	node.Dirty = false
-	return s.election.write(ctx, token, Write{Operation: Set, Path: path, Data: encode(node), Version: n.Version})
+	data, err := PatchRecord(n.Data, struct {
+		Dirty bool `json:"dirty"`
+	}{false})
+	if err != nil {
+		return err
+	}
+	return s.election.write(ctx, token, Write{Operation: Set, Path: path, Data: data, Version: n.Version})
 }
 
 // Get returns how a job ended, or ErrNotFound. A result whose file cannot be read consists of what the
@@ -127,7 +132,7 @@ func (s *JobResultStore) get(ctx context.Context, job id.Job) (r JobResult, err 
 	err = s.services.follow(ctx, jobResultPath(job), &node, func() error {
 		return load(ctx, s.services.objects.files, node.pointer, &r)
 	})
-	if errors.Is(err, ErrUnreadable) && node.State != "" {
+	if (errors.Is(err, ErrUnreadable) || errors.Is(err, ErrNewerFormat)) && node.State != "" {
 		s.services.log.Error("job result lost its details", logging.Job(job), zap.Error(err))
 		r = JobResult{Details: protocol.JobDetails{Overview: protocol.JobOverview{
 			ID: job, Name: node.Name, State: node.State, Start: node.Start, End: node.End, LastModified: node.End,
@@ -138,8 +143,8 @@ func (s *JobResultStore) get(ctx context.Context, job id.Job) (r JobResult, err 
 	return r, err
 }
 
-// List returns all results, ordered by job ID. A damaged node is left out, and returned as an error
-// beside the results of the others.
+// List returns all results, ordered by job ID. A node that is damaged, or of a newer build, is left out, and
+// returned as an error that is ErrUnreadable beside the results of the others.
 func (s *JobResultStore) List(ctx context.Context) ([]JobResult, error) {
 	jobs, err := s.services.listJobs(ctx, jobResultNodes)
 	if err != nil {
@@ -154,6 +159,8 @@ func (s *JobResultStore) List(ctx context.Context) ([]JobResult, error) {
 		case errors.Is(err, ErrNotFound): // deleted meanwhile
 		case errors.Is(err, ErrUnreadable):
 			damaged = errors.Join(damaged, err)
+		case errors.Is(err, ErrNewerFormat):
+			damaged = errors.Join(damaged, fmt.Errorf("%w: %w", ErrUnreadable, err))
 		default:
 			return nil, err
 		}

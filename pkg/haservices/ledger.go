@@ -46,8 +46,13 @@ func (s *LedgerStore) put(ctx context.Context, token id.FencingToken, l Ledger) 
 		return err
 	}
 	var old ledgerNode
-	if err == nil && decodeNode(s.path(), before, &old) != nil {
-		old = ledgerNode{} // damaged: replaced, and its file an orphan
+	if err == nil {
+		switch err := decodeNode(s.path(), before, &old); {
+		case errors.Is(err, ErrNewerFormat):
+			return err
+		case err != nil:
+			old = ledgerNode{} // damaged: replaced, and its file an orphan
+		}
 	}
 	objects := s.services.objects
 	node := ledgerNode{Wave: l.Wave, Ledger: &l, pointer: pointer{Epoch: token.Epoch(), Written: time.Now().UTC()}}

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -108,10 +107,7 @@ func load(ctx context.Context, files filesystem.FileSystem, p pointer, v any) er
 		return fmt.Errorf("%w: %s has %d bytes, SHA-256 %x; its node says %d bytes, SHA-256 %s",
 			ErrUnreadable, p.File, len(data), sum, p.Size, p.SHA256)
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUnreadable, p.File, err)
-	}
-	return nil
+	return recordError(p.File, DecodeRecord(data, v))
 }
 
 func readFile(ctx context.Context, files filesystem.FileSystem, name string) ([]byte, error) {
@@ -135,12 +131,20 @@ func fileError(ctx context.Context, name string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnreadable, name, err)
 }
 
-// decodeNode reads a node's JSON.
+// decodeNode reads a node's record: ErrUnreadable or ErrNewerFormat.
 func decodeNode(path string, n Node, v any) error {
-	if err := json.Unmarshal(n.Data, v); err != nil {
-		return fmt.Errorf("%w: node %s: %w", ErrUnreadable, path, err)
+	return recordError("node "+path, DecodeRecord(n.Data, v))
+}
+
+// recordError says which record could not be decoded. One of a newer build is not damaged.
+func recordError(name string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNewerFormat):
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return nil
+	return fmt.Errorf("%w: %s: %w", ErrUnreadable, name, err)
 }
 
 // follow reads a node into v and then, by f, the file that it points to. A file that is gone while the
@@ -163,11 +167,5 @@ func (s *Services) follow(ctx context.Context, path string, v any, f func() erro
 	return err
 }
 
-// encode is for records of our own, which always have a JSON form.
-func encode(v any) []byte {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("haservices: %T has no JSON form: %v", v, err))
-	}
-	return data
-}
+// encode is EncodeRecord, for records of our own.
+func encode(v any) []byte { return EncodeRecord(v) }

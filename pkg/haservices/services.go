@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -43,6 +44,8 @@ type Services struct {
 	// checkpointFiles holds the directories of checkpoints.
 	checkpointFiles filesystem.FileSystem
 	blobs           *BlobStore
+	terms           *termLog
+	refused         atomic.Int64 // writes
 }
 
 // New returns the services of one process. It starts nothing.
@@ -59,7 +62,7 @@ func New(cfg Config) *Services {
 	if durable == nil {
 		durable = memory
 	}
-	s := &Services{cfg: cfg, driver: cfg.Driver, log: cfg.Log, checkpointFiles: durable}
+	s := &Services{cfg: cfg, driver: cfg.Driver, log: cfg.Log, checkpointFiles: durable, terms: newTermLog()}
 	switch {
 	case cfg.StorageDir != "":
 		root := filesystem.Join(cfg.StorageDir, cfg.ClusterID)
@@ -114,6 +117,11 @@ func (s *Services) Ledger(jobMaster *LeaderElection, job id.Job) *LedgerStore {
 // Intent returns the store of a job's intent. jobMaster guards its writes.
 func (s *Services) Intent(jobMaster *LeaderElection, job id.Job) *IntentStore {
 	return &IntentStore{services: s, election: jobMaster, path: jobNode(job, "intent")}
+}
+
+// Leadership returns the store of the cluster's leadership history. dispatcher guards its writes.
+func (s *Services) Leadership(dispatcher *LeaderElection) *LeadershipStore {
+	return &LeadershipStore{services: s, election: dispatcher}
 }
 
 // Blobs returns the store of job binaries.

@@ -121,8 +121,8 @@ func TestCheckpointsAreSubsumed(t *testing.T) {
 			w.must(w.files.Create(s.ctx, path.Join("/checkpoints", jobID.String(), fmt.Sprintf("chk-%d/state", n)), strings.NewReader("x")))
 		}
 		for _, n := range []int64{1, 3, 4} {
-			w.must(s.checkpoints.Add(s.ctx, s.token, completed(n), 2))
-			w.must(s.checkpoints.Add(s.ctx, s.token, completed(n), 2)) // a repeated request
+			w.must(s.complete(completed(n), 2))
+			w.must(s.complete(completed(n), 2)) // a repeated request
 		}
 		all, err := s.checkpoints.All(s.ctx)
 		if err != nil || len(all) != 2 || all[0].ID != 3 || all[1].ID != 4 {
@@ -134,7 +134,7 @@ func TestCheckpointsAreSubsumed(t *testing.T) {
 		}
 		other := completed(4)
 		other.Bytes++
-		if err := s.checkpoints.Add(s.ctx, s.token, other, 2); !errors.Is(err, haservices.ErrExists) {
+		if err := s.complete(other, 2); !errors.Is(err, haservices.ErrExists) {
 			t.Errorf("Add of another checkpoint 4 = %v, want ErrExists", err)
 		}
 		w.checkPointers()
@@ -154,7 +154,7 @@ func TestUnreadableNewestCheckpoint(t *testing.T) {
 			e, lead := w.lead(s, dispatcher)
 			store := s.Checkpoints(e, jobID)
 			for n := int64(1); n <= 3; n++ {
-				w.must(store.Add(lead.ctx, lead.token, completed(n), 3))
+				w.must(store.Add(lead.ctx, lead.token, completed(n)))
 			}
 			w.overwrite(completed(3).Path+"/_metadata", `{"id":3}`)
 			cp, err := store.Latest(lead.ctx)
@@ -243,7 +243,7 @@ func TestCleanupLeavesTheResultOnly(t *testing.T) {
 		w.must(s.graphs.Put(s.ctx, s.token, storedJob("a")))
 		w.must(s.ledger.Put(s.ctx, s.token, ledger(1, 100)))
 		w.must(s.intent.Put(s.ctx, s.token, haservices.Intent{Kind: haservices.CancelIntent}))
-		w.must(s.checkpoints.Add(s.ctx, s.token, completed(1), 1))
+		w.must(s.complete(completed(1), 1))
 		w.must(w.files.Create(s.ctx, "/checkpoints/"+jobID.String()+"/chk-2/state", strings.NewReader("given up")))
 		w.must(s.services.Blobs().Put(s.ctx, jobID, emptyKey, strings.NewReader("")))
 		w.must(s.results.PutDirty(s.ctx, s.token, result(protocol.JobCanceled)))

@@ -118,6 +118,11 @@ const (
 	RetainOnCancellation Retention = "RETAIN_ON_CANCELLATION"
 )
 
+// Keeps reports whether the checkpoints of a job that has failed, or was cancelled, outlive it.
+func (r Retention) Keeps(failed bool) bool {
+	return r == RetainOnCancellation || failed && r == DeleteOnCancellation
+}
+
 // RestartKind is a restart strategy. Flink's restart-strategy.type.
 type RestartKind string
 
@@ -128,6 +133,8 @@ const (
 	RestartNone RestartKind = "none"
 	// RestartFixedDelay restarts Attempts times, Delay after each failure.
 	RestartFixedDelay RestartKind = "fixed-delay"
+	// RestartFailureRate restarts up to MaxPerInterval times within any Interval, Delay after each failure.
+	RestartFailureRate RestartKind = "failure-rate"
 	// RestartExponentialDelay restarts for ever with growing delays.
 	RestartExponentialDelay RestartKind = "exponential-delay"
 )
@@ -135,9 +142,12 @@ const (
 // Restart is what follows a failure of tasks. It never applies to the loss of a JobManager.
 type Restart struct {
 	Kind RestartKind `json:"kind"`
-	// Attempts and Delay belong to fixed-delay; defaults 1 and 1 s.
+	// Attempts and Delay belong to fixed-delay, Delay to failure-rate as well; defaults 1 and 1 s.
 	Attempts int           `json:"attempts"`
 	Delay    time.Duration `json:"delay"`
+	// MaxPerInterval and Interval belong to failure-rate; defaults 1 and 1 min.
+	MaxPerInterval int           `json:"max-per-interval,omitempty"`
+	Interval       time.Duration `json:"interval,omitempty"`
 	// The rest belongs to exponential-delay; defaults 1 s, 1 min, 1.5, 1 h, 0.1.
 	InitialBackoff time.Duration `json:"initial-backoff"`
 	MaxBackoff     time.Duration `json:"max-backoff"`

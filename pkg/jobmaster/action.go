@@ -37,6 +37,9 @@ type (
 	cancelTasks struct {
 		to       member
 		attempts []id.ExecutionAttempt
+		// discard what was prepared beyond checkpoint completed: the job ends for good.
+		discard   bool
+		completed int64
 	}
 	// finishTasks is answered by the attempts' terminal states.
 	finishTasks struct {

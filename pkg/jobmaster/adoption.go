@@ -171,6 +171,20 @@ func (s *schedule) concludeAdoption(now time.Time) {
 	}
 }
 
+// survivors counts the tasks that had not finished when the adoption was over, and those of them that run
+// on: neither lost nor restarted with others.
+func (s *schedule) survivors() (tasks, running int) {
+	for _, e := range s.executions {
+		if e.state != protocol.Finished {
+			tasks++
+		}
+		if e.region.phase == up && !e.settled() {
+			running++
+		}
+	}
+	return tasks, running
+}
+
 // alive lists the attempts that were adopted and still run.
 func (s *schedule) alive() (list []attemptID) {
 	for _, e := range s.executions {
@@ -184,7 +198,7 @@ func (s *schedule) alive() (list []attemptID) {
 func (s *schedule) cancelStale(a *adoption) {
 	for _, m := range s.connected() {
 		if len(a.stale[m]) > 0 {
-			s.do(cancelTasks{m, a.stale[m]})
+			s.do(cancelTasks{to: m, attempts: a.stale[m]})
 		}
 	}
 }

@@ -28,14 +28,14 @@ func (s *schedule) fail(now time.Time, failed []*execution) {
 
 // failed handles attempts that ended by themselves, for the reasons that they have. Of a list with equal
 // reasons (a job process that died) the history keeps one; of what follows in a region that is being
-// stopped already only what has a stack.
+// stopped already only what says why: those that lost their peer are often heard first.
 func (s *schedule) failed(now time.Time, list []*execution) {
 	if len(list) == 0 {
 		return
 	}
 	seen := map[protocol.Failure]bool{}
 	for _, e := range list {
-		if !seen[*e.failure] && (e.region.phase != stopping || e.failure.Stack != "") {
+		if !seen[*e.failure] && (e.region.phase != stopping || saysWhy(e.failure)) {
 			seen[*e.failure] = true
 			s.record(now, *e.failure, e)
 		}
@@ -43,14 +43,22 @@ func (s *schedule) failed(now time.Time, list []*execution) {
 	s.fail(now, list)
 }
 
-// rootOf is the failure that says most: one with a stack, else the first.
+// saysWhy reports whether a failure is a cause and not just what followed from another's: a panic, or the
+// end of a process.
+func saysWhy(f *protocol.Failure) bool { return f.Stack != "" || f.Process }
+
+// rootOf is the failure that says most: one with a stack, else a cause, else the first.
 func rootOf(failed []*execution) *protocol.Failure {
+	root := failed[0].failure
 	for _, e := range failed {
 		if e.failure.Stack != "" {
 			return e.failure
 		}
+		if !saysWhy(root) && saysWhy(e.failure) {
+			root = e.failure
+		}
 	}
-	return failed[0].failure
+	return root
 }
 
 // restart stops regions and has them started again when the strategy allows it; else the job fails.
@@ -80,7 +88,7 @@ func (s *schedule) again(now time.Time, regions []*region, at time.Time, reason 
 	s.stop(now, regions)
 }
 
-// stop cancels what is left of regions.
+// stop cancels what is left of regions, for good when the job is ending.
 func (s *schedule) stop(now time.Time, regions []*region) {
 	var open []*execution
 	for _, r := range regions {
@@ -97,7 +105,11 @@ func (s *schedule) stop(now time.Time, regions []*region) {
 			}
 		}
 	}
-	send(open, func(m member, list []attemptID) { s.do(cancelTasks{m, list}) })
+	cancel := cancelTasks{discard: s.discards()}
+	if cancel.discard {
+		cancel.completed = s.latestID()
+	}
+	send(open, func(m member, list []attemptID) { cancel.to, cancel.attempts = m, list; s.do(cancel) })
 }
 
 func (r *region) settled() bool {

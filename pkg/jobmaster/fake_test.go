@@ -79,7 +79,10 @@ func newFakeTaskManager(w *world, name id.TaskManager, slots int) *fakeTaskManag
 		tm.free(r.Allocations)
 		return protocol.Empty{}, nil
 	})
-	handle(tm, e, protocol.ReleaseJob, func(protocol.ReleaseJobRequest) (protocol.Empty, error) {
+	handle(tm, e, protocol.ReleaseJob, func(r protocol.ReleaseJobRequest) (protocol.Empty, error) {
+		if len(r.Discard) > 0 {
+			tm.note("discard %s above %d", showAttempts(r.Discard), r.Completed)
+		}
 		tm.note("release job")
 		tm.released, tm.allocations = true, nil
 		clear(tm.tasks)
@@ -294,7 +297,11 @@ func (tm *fakeTaskManager) deploy(r protocol.DeployTasksRequest) (protocol.Empty
 
 func (tm *fakeTaskManager) cancelTasks(r protocol.CancelTasksRequest) (protocol.Empty, error) {
 	for _, a := range r.Attempts {
-		tm.note("cancel %s", showAttempt(a))
+		if r.Discard {
+			tm.note("cancel %s, discard above %d", showAttempt(a), r.Completed)
+		} else {
+			tm.note("cancel %s", showAttempt(a))
+		}
 		if t := tm.tasks[a]; t != nil && !t.State.Terminal() && !tm.stubborn {
 			tm.set(a, func(x *protocol.Execution) { x.State = protocol.Canceled })
 		}

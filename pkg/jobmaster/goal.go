@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
@@ -133,7 +134,8 @@ func (s *schedule) finalCheckpoint(now time.Time) []action {
 
 // pursueGoal does what the goal wants once it is durable, and notices when the job has got there.
 func (s *schedule) pursueGoal(now time.Time) {
-	if s.goal.kind != "" && s.goal.stored && !s.goal.told && !s.goal.dropping {
+	undecided := s.storing && s.discards() // whether what the tasks have prepared is complete
+	if s.goal.kind != "" && s.goal.stored && !s.goal.told && !s.goal.dropping && !undecided {
 		s.goal.told = true
 		if s.goal.ending() {
 			s.suspend("job is being " + endingWord(s.goal.kind))
@@ -155,6 +157,28 @@ func (s *schedule) pursueGoal(now time.Time) {
 	case settled && s.goal.told && s.goal.kind == haservices.FailIntent:
 		s.end(now, protocol.JobFailed)
 	}
+}
+
+// discards reports whether sinks are to delete what they have prepared and nothing will ever commit: the
+// job is on its way to an end after which nobody can restore it.
+func (s *schedule) discards() bool {
+	return s.goal.ending() && s.unreadable == nil &&
+		discardable(s.graph, s.goal.kind == haservices.FailIntent)
+}
+
+// discardable reports whether what the sinks of a job have prepared is void when it has failed, or was cancelled:
+// its checkpoints do not outlive it.
+func discardable(g *jobgraph.JobGraph, failed bool) bool {
+	return slices.ContainsFunc(g.Vertices, func(v jobgraph.Vertex) bool { return v.Commits }) &&
+		(g.Checkpointing.Interval <= 0 || !g.Checkpointing.Retention.Keeps(failed))
+}
+
+// latestID is the newest completed checkpoint, 0 for none.
+func (s *schedule) latestID() int64 {
+	if s.latest == nil {
+		return 0
+	}
+	return s.latest.ID
 }
 
 func endingWord(k haservices.IntentKind) string {

@@ -3,6 +3,7 @@ package jobmaster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,9 @@ func TestSilentTaskManagerReturns(t *testing.T) {
 		tm2.do(func() { tm2.set(parseAttempt("a1"), func(*protocol.Execution) {}) }) // it tells something and learns that it has to register
 		w.until("its old tasks are cancelled", 3*time.Second, func() bool { return len(tm2.log("cancel")) == 2 })
 		w.wantAttempts(first, "a0.1", "a1.1", "b0.1", "b1.1")
+		if r := w.details(first).Checkpoints.LatestRestored; r == nil || r.ID != 1 || r.At.IsZero() {
+			t.Errorf("restored %+v, want checkpoint 1", r)
+		}
 		if !w.running(first)() {
 			t.Error("the return of the TaskManager disturbed the job")
 		}
@@ -420,6 +424,76 @@ func TestRelease(t *testing.T) {
 		w.wantLog(tm1, words("release"), "release job")
 		w.wantLog(tm2, words("release"), "release job")
 	})
+}
+
+// TestSlowDeletionsHoldNobodyUp: old checkpoints go when they go; the next ones complete meanwhile.
+func TestSlowDeletionsHoldNobodyUp(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.slow = make(chan struct{})
+		_, _, tm1, _ := w.twoByTwo()
+		chk := "/chk/" + w.graph.ID.String() + "/chk-"
+		w.pass(41 * time.Second)
+		w.wantLog(tm1, words("complete", "abort", "cancel"), "complete 1", "complete 2", "complete 3", "complete 4")
+		for _, n := range []int{1, 4} {
+			if _, err := w.files.Stat(w.ctx, fmt.Sprintf("%s%d/_metadata", chk, n)); err != nil {
+				t.Errorf("checkpoint %d while deletions wait: %v", n, err)
+			}
+		}
+		close(w.slow)
+		w.pass(time.Second)
+		for n, want := range map[int]bool{1: false, 2: false, 3: false, 4: true} {
+			if _, err := w.files.Stat(w.ctx, fmt.Sprintf("%s%d/_metadata", chk, n)); (err == nil) != want {
+				t.Errorf("checkpoint %d after the deletions: %v", n, err)
+			}
+		}
+	})
+}
+
+// TestDiscard: sinks delete what they prepared when the job ends for good: those that run before they end,
+// those that had ended before the process is let go.
+func TestDiscard(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.graph.Restart = jobgraph.Restart{Kind: jobgraph.RestartNone}
+		w.graph.Vertices[1].Commits = true
+		first, _, tm1, tm2 := w.twoByTwo()
+		w.until("a checkpoint is completed", 11*time.Second, w.completed(first))
+		tm2.do(func() {
+			tm2.set(parseAttempt("b1"), func(x *protocol.Execution) {
+				x.State, x.Failure = protocol.Failed, &protocol.Failure{Message: "boom"}
+			})
+		})
+		w.until("the job ends", time.Second, func() bool { return len(w.ended()) == 1 })
+		w.until("the task managers know", time.Second, func() bool { return len(tm2.log("release")) == 1 })
+		w.wantLog(tm1, words("cancel", "discard", "release"), "cancel a0, discard above 1", "cancel b0, discard above 1", "discard a0 b0 above 1", "release job")
+		w.wantLog(tm2, words("cancel", "discard", "release"), "cancel a1, discard above 1", "discard a1 b1 above 1", "release job")
+	})
+}
+
+// TestDiscardAfterTheLeader: the leader dies before the TaskManagers have heard that the job was cancelled.
+func TestDiscardAfterTheLeader(t *testing.T) {
+	for _, retention := range []jobgraph.Retention{jobgraph.RetainNothing, jobgraph.DeleteOnCancellation, jobgraph.RetainOnCancellation} {
+		t.Run(string(retention), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.graph.Vertices[1].Commits, w.graph.Checkpointing.Retention = true, retention
+				first, second, tm1, _ := w.twoByTwo()
+				w.kill(second)
+				w.until("a checkpoint is completed", 11*time.Second, w.completed(first))
+				tm1.do(func() { tm1.stubborn = true })
+				if err := first.jm.Cancel(w.ctx); err != nil {
+					t.Fatal(err)
+				}
+				w.kill(first)
+				if err := w.jobMaster(w.ctx, "jm3").Release(w.ctx); err != nil {
+					t.Fatal(err)
+				}
+				want := []string{"discard a0 b0 above 1", "release job"}
+				if retention == jobgraph.RetainOnCancellation {
+					want = want[1:]
+				}
+				w.wantLog(tm1, words("discard", "release"), want...)
+			})
+		})
+	}
 }
 
 func TestDetailsWithoutLeadership(t *testing.T) {

@@ -19,8 +19,10 @@ import (
 func (t *term) carryOut(a action) []action {
 	switch a := a.(type) {
 	case writeLedger:
+		if a.ledger.Wave > t.wave {
+			t.coordinator.Restored(time.Now(), a.ledger.RestoredFrom)
+		}
 		if a.ledger.Wave > t.wave && a.ledger.RestoredFrom > 0 {
-			t.coordinator.Restored()
 			t.log.Info("tasks restart from a checkpoint", logging.Checkpoint(a.ledger.RestoredFrom), zap.Int("wave", a.ledger.Wave))
 		}
 		t.wave = max(t.wave, a.ledger.Wave)
@@ -89,7 +91,9 @@ func (t *term) intentStored(now time.Time, kind haservices.IntentKind) []action 
 // adopted tells the adopted attempts where checkpoints stand: all up to the latest are complete (sinks
 // commit again, which is harmless), and those that were in progress never will be. Main thread.
 func (t *term) adopted(a adoptionOver) {
-	t.log.Info("job adopted", zap.Int("running", len(a.attempts)), zap.Int("executions", len(t.schedule.executions)), logging.Took(a.took))
+	tasks, running := t.schedule.survivors()
+	t.jm.election.Adopted(t.token, time.Now(), tasks, running)
+	t.log.Info("job adopted", zap.Int("tasks", tasks), zap.Int("running", running), logging.Took(t.sinceLoss()))
 	done := int64(0)
 	if latest := t.coordinator.Latest(); latest != nil {
 		done = latest.ID
@@ -100,18 +104,27 @@ func (t *term) adopted(a adoptionOver) {
 	}
 }
 
+// sinceLoss is how long ago this process noticed that the job had lost its master.
+func (t *term) sinceLoss() time.Duration {
+	record, _ := t.jm.election.Record(t.token)
+	return time.Since(record.Detected)
+}
+
 // end begins the conclusion. Main thread.
 func (t *term) end() {
 	d := t.details(time.Now())
 	d.JobMasterEpoch = 0
-	targets := map[member]string{}
+	targets := farewells{}
 	for _, e := range t.schedule.executions {
 		if e.place != (place{}) {
-			targets[e.place.member] = e.place.address
+			targets.add(e.place.member, e.place.address, e.attempt)
 		}
 	}
 	for m, address := range t.schedule.members {
-		targets[m] = address
+		targets.add(m, address)
+	}
+	if t.schedule.discards() {
+		targets.discard(t.schedule.latestID())
 	}
 	rm, known := t.rm, t.rmKnown
 	t.group.Go(func() error { return t.conclude(t.ctx, d, targets, rm, known) })
@@ -160,9 +173,8 @@ func (t *term) nextCheckpointID(ctx context.Context) error {
 // storeCheckpoint stores cp. While it is unknown whether the store has it, the same is stored again:
 // then it is there, whichever try did it.
 func (t *term) storeCheckpoint(ctx context.Context, cp *checkpoint.Completed) error {
-	retained := t.jm.cfg.Job.Graph.Checkpointing.Retained
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := t.jm.checkpoints.Add(ctx, t.token, cp, retained)
+		err := t.jm.checkpoints.Add(ctx, t.token, cp)
 		switch {
 		case errors.Is(err, haservices.ErrNotLeader):
 			return err
@@ -185,9 +197,27 @@ func (t *term) storeCheckpoint(ctx context.Context, cp *checkpoint.Completed) er
 func (t *term) checkpointStored(now time.Time, cp *checkpoint.Completed, err error) {
 	if err != nil {
 		t.log.Warn("checkpoint could not be stored", logging.Checkpoint(cp.ID), zap.Error(err))
+	} else {
+		t.subsume(cp)
 	}
 	actions := t.coordinate(t.coordinator.Stored(now, cp.ID, err))
 	t.perform(append(actions, t.schedule.checkpointStored(now, t.coordinator.Latest())...))
+}
+
+// subsume drops what cp made superfluous, when nothing else is being dropped: nobody waits for it, and a slow
+// file system must hold up neither the sinks nor the next checkpoint. Main thread.
+func (t *term) subsume(cp *checkpoint.Completed) {
+	t.subsuming.Store(cp.ID)
+	t.drops.put(func(ctx context.Context) error {
+		if t.subsuming.Load() != cp.ID {
+			return nil // a newer one is next, and drops the same and more
+		}
+		err := t.jm.checkpoints.Subsume(ctx, t.token, cp, t.jm.cfg.Job.Graph.Checkpointing.Retained)
+		if err != nil && ctx.Err() == nil {
+			t.log.Warn("old checkpoints stay until the next one", logging.Checkpoint(cp.ID), zap.Error(err))
+		}
+		return nil
+	})
 }
 
 func (t *term) trigger(a checkpoint.Trigger) {

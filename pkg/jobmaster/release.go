@@ -27,13 +27,9 @@ func (jm *JobMaster) Release(ctx context.Context) error {
 	defer stop()
 	released := false
 	err := jm.election.Run(runCtx, leadFunc(func(ctx context.Context, token id.FencingToken) error {
-		ledger, err := jm.ledger.Get(ctx)
-		if err != nil && !errors.Is(err, haservices.ErrNotFound) && !errors.Is(err, haservices.ErrUnreadable) {
+		targets, err := jm.leftover(ctx)
+		if err != nil {
 			return err
-		}
-		targets := map[member]string{}
-		for _, e := range ledger.Executions {
-			targets[member{e.TaskManager, e.Instance}] = e.Address
 		}
 		jm.releaseJob(ctx, token, targets, "job has ended")
 		if ctx.Err() == nil {
@@ -51,16 +47,82 @@ func (jm *JobMaster) Release(ctx context.Context) error {
 	return nil
 }
 
+// leftover says from the stores who has to let go of a job that has ended.
+func (jm *JobMaster) leftover(ctx context.Context) (farewells, error) {
+	absent := func(err error) bool {
+		return errors.Is(err, haservices.ErrNotFound) || errors.Is(err, haservices.ErrUnreadable)
+	}
+	ledger, err := jm.ledger.Get(ctx)
+	if err != nil && !absent(err) {
+		return nil, err
+	}
+	targets := farewells{}
+	for _, e := range ledger.Executions {
+		targets.add(member{e.TaskManager, e.Instance}, e.Address, e.Attempt)
+	}
+	intent, err := jm.intent.Get(ctx)
+	if err != nil && !absent(err) {
+		return nil, err
+	}
+	ended := goal{kind: intent.Kind}
+	if !ended.ending() || !discardable(&jm.cfg.Job.Graph, intent.Kind == haservices.FailIntent) {
+		return targets, nil
+	}
+	latest, err := jm.checkpoints.Latest(ctx)
+	switch {
+	case err == nil:
+		targets.discard(latest.ID)
+	case errors.Is(err, haservices.ErrNotFound):
+		targets.discard(0)
+	case !absent(err):
+		return nil, err
+	}
+	return targets, nil
+}
+
+// farewells are what each TaskManager is told at the end of a job.
+type farewells map[member]*farewell
+
+type farewell struct {
+	address   string
+	attempts  []attemptID
+	discard   bool
+	completed int64
+}
+
+func (f farewells) add(m member, address string, attempts ...attemptID) {
+	if f[m] == nil {
+		f[m] = &farewell{}
+	}
+	f[m].address = address
+	f[m].attempts = append(f[m].attempts, attempts...)
+}
+
+// discard has sinks delete what they prepared beyond a completed checkpoint.
+func (f farewells) discard(completed int64) {
+	for _, w := range f {
+		w.discard, w.completed = true, completed
+	}
+}
+
+func (f *farewell) request(job id.Job, reason string) protocol.ReleaseJobRequest {
+	r := protocol.ReleaseJobRequest{Job: job, Reason: reason}
+	if f.discard {
+		r.Discard, r.Completed = f.attempts, f.completed
+	}
+	return r
+}
+
 // releaseJob tells TaskManagers that the job is over, all at the same time.
-func (jm *JobMaster) releaseJob(ctx context.Context, token id.FencingToken, targets map[member]string, reason string) {
+func (jm *JobMaster) releaseJob(ctx context.Context, token id.FencingToken, targets farewells, reason string) {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	var g errgroup.Group
-	for m, address := range targets {
+	for m, f := range targets {
 		g.Go(func() error {
-			gateway, err := jm.cfg.RPC.Gateway(address, token)
+			gateway, err := jm.cfg.RPC.Gateway(f.address, token)
 			if err == nil {
-				err = jm.releaseAt(ctx, gateway, m, protocol.ReleaseJobRequest{Job: jm.id, Reason: reason})
+				err = jm.releaseAt(ctx, gateway, m, f.request(jm.id, reason))
 			}
 			if err != nil {
 				jm.log.Info("task manager was not told to release the job", logging.TaskManager(m.id), zap.Error(err))

@@ -21,7 +21,7 @@ func (s *schedule) report(now time.Time, m member, executions []protocol.Executi
 		return s.advance(now), protocol.ErrNotReady
 	}
 	if stale := s.apply(now, m, executions); len(stale) > 0 && s.adopting == nil {
-		s.do(cancelTasks{m, stale})
+		s.do(cancelTasks{to: m, attempts: stale})
 	}
 	return s.advance(now), nil
 }
@@ -135,7 +135,7 @@ func (s *schedule) heartbeat(now time.Time, m member, since int64, report protoc
 		return s.advance(now)
 	}
 	if stale := s.apply(now, m, report.Executions); len(stale) > 0 && s.adopting == nil {
-		s.do(cancelTasks{m, stale})
+		s.do(cancelTasks{to: m, attempts: stale})
 	}
 	if s.adopting != nil {
 		return s.advance(now)

@@ -61,7 +61,7 @@ func (t *term) attendResourceManager(ctx context.Context, g rpc.Gateway) {
 	for pause := firstPause; ctx.Err() == nil; {
 		err := t.registerAtResourceManager(ctx, g)
 		if err == nil {
-			t.log.Info("registered at the resource manager", logging.Leader(g.Address().String()))
+			t.log.Debug("registered at the resource manager", logging.Leader(g.Address().String()))
 			pause = firstPause
 			err = t.declareAgainAndAgain(ctx, g)
 		}

@@ -1,18 +1,21 @@
 package jobmaster
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 )
 
 // restartStrategy decides whether and when failed regions start again. Pure; one for each term. The
-// number of restarts goes on from the ledger; a growing delay starts again with each leader.
+// number of restarts goes on from the ledger; a growing delay and a failure rate start again with each leader.
 type restartStrategy struct {
 	cfg      jobgraph.Restart
 	restarts int
 	backoff  time.Duration
-	last     time.Time // of the last failure that was answered with a restart
+	last     time.Time   // of the last failure that was answered with a restart
+	recent   []time.Time // restarts of failure-rate that may still count, oldest first
 }
 
 // newRestartStrategy fills in defaults: exponential-delay with checkpoints, none without.
@@ -26,6 +29,10 @@ func newRestartStrategy(cfg jobgraph.Restart, checkpointing bool) restartStrateg
 	if cfg.Kind == jobgraph.RestartFixedDelay && cfg.Attempts == 0 {
 		cfg.Attempts = 1
 		orDuration(&cfg.Delay, time.Second)
+	}
+	if cfg.Kind == jobgraph.RestartFailureRate {
+		cfg.MaxPerInterval = cmp.Or(cfg.MaxPerInterval, 1)
+		orDuration(&cfg.Interval, time.Minute)
 	}
 	if cfg.Kind == jobgraph.RestartExponentialDelay {
 		if cfg.InitialBackoff == 0 && cfg.Jitter == 0 {
@@ -55,6 +62,13 @@ func (r *restartStrategy) next(now time.Time, jitter float64) (delay time.Durati
 		if r.restarts >= r.cfg.Attempts {
 			return 0, false
 		}
+		delay = r.cfg.Delay
+	case jobgraph.RestartFailureRate:
+		r.recent = slices.DeleteFunc(r.recent, func(t time.Time) bool { return now.Sub(t) >= r.cfg.Interval })
+		if len(r.recent) >= r.cfg.MaxPerInterval {
+			return 0, false
+		}
+		r.recent = append(r.recent, now)
 		delay = r.cfg.Delay
 	case jobgraph.RestartExponentialDelay:
 		delay = r.grow(now, jitter)

@@ -28,6 +28,14 @@ func TestRestartStrategies(t *testing.T) {
 			[]failure{{0, 3 * time.Second}, {time.Hour, 3 * time.Second}, {time.Hour, -1}}},
 		{"fixed delay by default", jobgraph.Restart{Kind: jobgraph.RestartFixedDelay}, true, 0,
 			[]failure{{0, time.Second}, {time.Hour, -1}}},
+		{"failure rate",
+			jobgraph.Restart{Kind: jobgraph.RestartFailureRate, MaxPerInterval: 2, Interval: time.Minute, Delay: 3 * time.Second}, true, 1,
+			[]failure{
+				{0, 3 * time.Second}, {30 * time.Second, 3 * time.Second}, {30 * time.Second, 3 * time.Second},
+				{29 * time.Second, -1},
+			}},
+		{"failure rate by default", jobgraph.Restart{Kind: jobgraph.RestartFailureRate}, true, 0,
+			[]failure{{0, 0}, {time.Minute, 0}, {59 * time.Second, -1}}},
 		{"exponential delay has a bound and starts again after peace",
 			jobgraph.Restart{
 				Kind: jobgraph.RestartExponentialDelay, InitialBackoff: time.Second, MaxBackoff: 3 * time.Second, Multiplier: 2,

@@ -178,6 +178,8 @@ func (b *bench) newJob(words []string) {
 			Jitter: 0.1,
 		},
 	}
+	b.graph.Vertices[1].Commits = option(words, "sink", "") == "two-phase"
+	b.graph.Checkpointing.Retention = jobgraph.Retention(option(words, "retention", ""))
 	b.cfg = scheduleConfig{
 		graph: b.graph, submitted: epoch, adoptionTimeout: duration(words, "adoption", "30s"),
 		slotRequestTimeout: duration(words, "slot-timeout", "5m"),
@@ -376,7 +378,11 @@ func (b *bench) show(actions []action) string {
 			}
 			s.WriteString("\n")
 		case cancelTasks:
-			fmt.Fprintf(&s, "cancel at %s: %s\n", a.to, showAttempts(a.attempts))
+			fmt.Fprintf(&s, "cancel at %s: %s", a.to, showAttempts(a.attempts))
+			if a.discard {
+				fmt.Fprintf(&s, ", discard above %d", a.completed)
+			}
+			s.WriteString("\n")
 		case finishTasks:
 			fmt.Fprintf(&s, "finish at %s: %s\n", a.to, showAttempts(a.attempts))
 		case releaseSlots:

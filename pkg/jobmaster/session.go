@@ -56,7 +56,7 @@ func (t *term) openSession(m member, address string) {
 	if err != nil { // the registration was checked: it cannot happen
 		panic(err)
 	}
-	log.Info("task manager connected")
+	log.Debug("task manager connected")
 	ctx, cancel := context.WithCancel(t.ctx)
 	s := &session{
 		member: m, address: address, gateway: gateway, log: log, timeout: t.jm.cfg.HeartbeatInterval,
@@ -173,7 +173,9 @@ func (t *term) sendTasks(a action) {
 			t.post(func(now time.Time) []action { return t.schedule.deployed(now, a.to, attempts, failureOf(err)) })
 		})
 	case cancelTasks:
-		t.to(a.to, "cancel tasks", call(protocol.CancelTasks, protocol.CancelTasksRequest{Job: job, Attempts: a.attempts}), nil)
+		t.to(a.to, "cancel tasks", call(protocol.CancelTasks, protocol.CancelTasksRequest{
+			Job: job, Attempts: a.attempts, Discard: a.discard, Completed: a.completed,
+		}), nil)
 	case finishTasks:
 		t.to(a.to, "finish tasks", call(protocol.FinishTasks, protocol.FinishTasksRequest{Job: job, Attempts: a.attempts}), nil)
 	case releaseSlots:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,6 +41,9 @@ type term struct {
 	ctx   context.Context
 	// writes to the stores, in order.
 	writes *mailbox
+	// drops of subsumed checkpoints, in order; subsuming is the newest one there.
+	drops     *mailbox
+	subsuming atomic.Int64
 	// declare says that the requirements changed; room for one says it all.
 	declare chan struct{}
 	// wake carries the time of the next tick, the latest value; room for one.
@@ -65,6 +69,7 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 		jm: jm, token: token, log: jm.log.With(logging.Token(token)),
 		main:     rpc.NewMainThread(),
 		writes:   newMailbox(),
+		drops:    newMailbox(),
 		declare:  make(chan struct{}, 1),
 		wake:     make(chan time.Time, 1),
 		over:     make(chan struct{}),
@@ -89,9 +94,15 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 		return nil, err
 	}
 	t.schedule = newSchedule(cfg)
+	restored := int64(0)
+	if t.ledger != nil {
+		restored = t.ledger.RestoredFrom
+	}
 	t.coordinator = checkpoint.NewCoordinator(checkpoint.Config{
 		Job: jm.id, Epoch: token.Epoch(), Checkpointing: cfg.graph.Checkpointing, Vertices: cfg.graph.Vertices, Latest: cfg.latest,
+		RestoredFrom: restored,
 	})
+	jm.election.StoresRead(token)
 	t.endpoint = rpc.NewEndpoint(protocol.JobMasterEndpoint+"/"+jm.id.String(), t.main)
 	t.registerCalls()
 	return t, nil
@@ -127,6 +138,7 @@ func (t *term) run(ctx context.Context) error {
 	defer t.jm.cfg.RPC.Remove(t.endpoint)
 	t.group.Go(func() error { return t.main.Run(t.ctx) })
 	t.group.Go(func() error { return t.writes.run(t.ctx) })
+	t.group.Go(func() error { return t.drops.run(t.ctx) })
 	t.group.Go(func() error {
 		if err := t.jm.election.Confirm(t.ctx, t.token, t.jm.cfg.RPC.Address(t.endpoint.Name())); err != nil {
 			return err
@@ -149,11 +161,12 @@ func (t *term) run(ctx context.Context) error {
 func (t *term) begin() {
 	t.begun = true
 	if t.ledger != nil {
-		t.log.Info("job is being adopted", zap.Int("executions", len(t.ledger.Executions)), zap.Int("wave", t.ledger.Wave))
+		t.log.Info("job is being adopted", zap.Int("tasks", len(t.ledger.Executions)), zap.Int("wave", t.ledger.Wave), logging.Took(t.sinceLoss()))
 		for _, e := range t.ledger.Executions {
 			t.watch(member{e.TaskManager, e.Instance}, e.Address)
 		}
 	} else {
+		t.jm.election.Adopted(t.token, time.Now(), 0, 0)
 		t.log.Info("job begins", zap.Int("slots", t.schedule.slots.need))
 	}
 	t.perform(t.schedule.start(time.Now(), t.ledger, t.intent))
@@ -286,7 +299,7 @@ func (t *term) cancel(ctx context.Context) error {
 }
 
 // conclude makes the end of the job durable, then has everybody let go of it.
-func (t *term) conclude(ctx context.Context, d protocol.JobDetails, targets map[member]string, rm rpc.Gateway, rmKnown bool) error {
+func (t *term) conclude(ctx context.Context, d protocol.JobDetails, targets farewells, rm rpc.Gateway, rmKnown bool) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := t.jm.cfg.Conclude(ctx, d)
 		if ctx.Err() != nil {

@@ -40,8 +40,10 @@ type world struct {
 	cluster *embedded.Cluster
 	network *rpctest.Network
 	files   *filesystem.Memory
-	graph   jobgraph.JobGraph
-	wg      sync.WaitGroup
+	// slow, if not nil, keeps deletions of files waiting until it is closed.
+	slow  chan struct{}
+	graph jobgraph.JobGraph
+	wg    sync.WaitGroup
 
 	mu sync.Mutex // guards all below
 	// loseAnswers of a method: how many.
@@ -104,7 +106,7 @@ func (w *world) lose(_, _, method string) bool {
 
 func (w *world) services(process string) *haservices.Services {
 	s := haservices.New(haservices.Config{
-		Driver: w.cluster.Driver(process), FileSystem: w.files, StorageDir: "/ha",
+		Driver: w.cluster.Driver(process), FileSystem: slowFiles{w.files, w.slow}, StorageDir: "/ha",
 		Me: haservices.Contender{Host: process, Address: process + ":1"},
 	})
 	w.wg.Go(func() {
@@ -112,6 +114,23 @@ func (w *world) services(process string) *haservices.Services {
 		s.Close(context.Background())
 	})
 	return s
+}
+
+// slowFiles deletes when it may.
+type slowFiles struct {
+	filesystem.FileSystem
+	slow chan struct{}
+}
+
+func (s slowFiles) Delete(ctx context.Context, path string) error {
+	if s.slow != nil {
+		select {
+		case <-s.slow:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.FileSystem.Delete(ctx, path)
 }
 
 func (w *world) conclude(ctx context.Context, d protocol.JobDetails) error {

@@ -118,6 +118,16 @@ type CheckpointsSummary struct {
 	Restored   int              `cbor:"4,keyasint" json:"restored"`
 	Latest     *CheckpointInfo  `cbor:"5,keyasint,omitempty" json:"latest,omitempty"`
 	History    []CheckpointInfo `cbor:"6,keyasint,omitempty" json:"history,omitempty"`
+	// LatestRestored is what the running tasks started from, nil when they started from nothing.
+	LatestRestored *RestoredCheckpoint `cbor:"7,keyasint,omitempty" json:"latest-restored,omitempty"`
+}
+
+// RestoredCheckpoint is a checkpoint that tasks have started from.
+type RestoredCheckpoint struct {
+	ID int64 `cbor:"1,keyasint" json:"id"`
+	// At is zero when it happened under an earlier leader.
+	At   time.Time `cbor:"2,keyasint" json:"at"`
+	Path string    `cbor:"3,keyasint" json:"path"`
 }
 
 // CheckpointInfo is one checkpoint, for users.

@@ -4,12 +4,23 @@
 // of neighbouring versions understand each other.
 package protocol
 
-// Version is the protocol that this build speaks. It rises when an old receiver would misunderstand a
-// new message although unknown fields are ignored.
+// Version is the protocol that this build speaks. It rises with every change that a peer may have to know
+// of, and may rise without harm: what decides is MinVersion.
 const Version = 1
 
-// MinVersion is the oldest protocol that this build still understands.
+// MinVersion is the oldest peer that this build works with. It understands what such a peer sends, and what it
+// sends is understood there; a field that an older receiver ignores is no reason to raise it. Every request
+// carries both numbers, and is taken when the two processes' ranges overlap. Builds whose versions lie within
+// each other's range can be mixed in a cluster for as long as an upgrade takes, in either direction.
 const MinVersion = 1
+
+// Demanding is a request that not every receiver from MinVersion on would understand, because of what is in
+// it: a new field that must not be ignored, when it is set. Such a request is refused by receivers that are too
+// old, instead of being half understood.
+type Demanding interface {
+	// OldestReceiver is the version from which on a receiver understands this request.
+	OldestReceiver() int
+}
 
 // Call ties the name of an RPC to what is sent and what comes back.
 type Call[Request, Response any] struct {

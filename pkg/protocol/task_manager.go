@@ -65,6 +65,12 @@ type DeployTasksRequest struct {
 type CancelTasksRequest struct {
 	Job      id.Job                `cbor:"1,keyasint"`
 	Attempts []id.ExecutionAttempt `cbor:"2,keyasint"`
+	// Discard: the job has ended for good, and its checkpoints go with it. Sinks commit what they prepared up to
+	// checkpoint Completed, and delete the rest: it will never be committed. Attempts that have ended already, in a
+	// process that still runs, do so too. A restart never sets it: the next attempts clean up.
+	Discard bool `cbor:"3,keyasint,omitempty"`
+	// Completed is the newest completed checkpoint, 0 for none. Only with Discard.
+	Completed int64 `cbor:"4,keyasint,omitempty"`
 }
 
 // TriggerCheckpointRequest makes source attempts emit a barrier.
@@ -109,6 +115,10 @@ type ReleaseSlotsRequest struct {
 type ReleaseJobRequest struct {
 	Job    id.Job `cbor:"1,keyasint"`
 	Reason string `cbor:"2,keyasint"`
+	// Discard are the attempts that ended before the job did and whose sinks discard, before the process is
+	// ended, what they prepared beyond checkpoint Completed: see CancelTasksRequest.
+	Discard   []id.ExecutionAttempt `cbor:"3,keyasint,omitempty"`
+	Completed int64                 `cbor:"4,keyasint,omitempty"`
 }
 
 // JobMasterHeartbeatRequest asks for a JobReport. It destroys nothing.

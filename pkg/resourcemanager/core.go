@@ -113,7 +113,7 @@ func (c *core) report(r protocol.SlotReport) error {
 
 // gaveUp notes that a TaskManager freed a slot that the job had not given back.
 func (c *core) gaveUp(t id.TaskManager, slot protocol.Slot) {
-	if j := c.jobs[slot.Job]; j != nil && !j.held[slot.Allocation] && c.given(j) <= j.slots {
+	if j := c.jobs[slot.Job]; j != nil && !j.held[slot.Allocation] && c.givenToAll()[j.id] <= j.slots {
 		j.lost[t]++
 	}
 }
@@ -220,23 +220,29 @@ func (c *core) silence(j id.Job) {
 // forget drops the requirement of a job whose JobMaster has been silent for too long.
 func (c *core) forget(j id.Job) { delete(c.jobs, j) }
 
-// given counts the slots that a job has or is about to have: those its master holds, those that
+// givenToAll counts the slots that each job has or is about to have: those its master holds, those that
 // TaskManagers report, and those being asked for.
-func (c *core) given(j *job) int {
-	n := len(j.held)
+func (c *core) givenToAll() map[id.Job]int {
+	given := make(map[id.Job]int, len(c.jobs))
+	for _, j := range c.jobs {
+		given[j.id] = len(j.held)
+	}
+	count := func(of id.Job, a id.Allocation) {
+		if j := c.jobs[of]; j != nil && !j.held[a] {
+			given[of]++
+		}
+	}
 	for _, tm := range c.taskManagers {
 		for _, s := range tm.slots {
-			if s.Job == j.id && !s.Allocation.IsZero() && !j.held[s.Allocation] {
-				n++
+			if !s.Allocation.IsZero() {
+				count(s.Job, s.Allocation)
 			}
 		}
 		for _, l := range tm.asked {
-			if l.Job == j.id && !j.held[l.Allocation] {
-				n++
-			}
+			count(l.Job, l.Allocation)
 		}
 	}
-	return n
+	return given
 }
 
 // free lists the slots that can be leased.
@@ -270,14 +276,21 @@ func (tm *taskManager) used(j id.Job) int {
 // match leases free slots to jobs that miss some, first come first served, and notes the leases as
 // asked. A job gets all that it misses or nothing, so two jobs never hold half of what each needs.
 func (c *core) match() []lease {
+	given := c.givenToAll()
+	waiting := slices.DeleteFunc(c.inOrder(), func(j *job) bool { return j.silent || j.slots <= given[j.id] })
+	if len(waiting) == 0 {
+		return nil
+	}
+	offers, free := c.offers()
 	var leases []lease
-	for _, j := range c.inOrder() {
-		missing := j.slots - c.given(j)
-		if j.silent || missing <= 0 || missing > c.freeSlots() {
+	for _, j := range waiting {
+		missing := j.slots - given[j.id]
+		if missing > free {
 			continue
 		}
+		free -= missing
 		for range missing {
-			leases = append(leases, c.lease(j))
+			leases = append(leases, c.lease(j, offers))
 		}
 	}
 	return leases
@@ -292,36 +305,46 @@ func (c *core) inOrder() []*job {
 	return jobs
 }
 
-func (c *core) freeSlots() int {
-	n := 0
+// offer is a TaskManager with its free slots.
+type offer struct {
+	*taskManager
+	free []int
+}
+
+// offers returns all of them, and how many slots are free.
+func (c *core) offers() (offers []*offer, slots int) {
 	for _, tm := range c.taskManagers {
-		n += len(tm.free())
+		if free := tm.free(); len(free) > 0 {
+			offers = append(offers, &offer{tm, free})
+			slots += len(free)
+		}
 	}
-	return n
+	return offers, slots
 }
 
 // lease asks for one more slot for j: from the TaskManager that has disappointed it least, then has
 // fewest of its slots, then most free ones. Called when a free slot exists.
-func (c *core) lease(j *job) lease {
-	var best *taskManager
-	for _, tm := range c.taskManagers {
-		if len(tm.free()) > 0 && (best == nil || j.prefer(tm, best) < 0) {
-			best = tm
+func (c *core) lease(j *job, offers []*offer) lease {
+	var best *offer
+	for _, o := range offers {
+		if len(o.free) > 0 && (best == nil || j.prefer(o, best) < 0) {
+			best = o
 		}
 	}
 	l := lease{
-		TaskManager: best.registration.ID, Instance: best.registration.Instance, Slot: best.free()[0],
+		TaskManager: best.registration.ID, Instance: best.registration.Instance, Slot: best.free[0],
 		Job: j.id, Allocation: c.newAllocation(),
 	}
 	best.asked[l.Slot] = l
+	best.free = best.free[1:]
 	return l
 }
 
-func (j *job) prefer(a, b *taskManager) int {
+func (j *job) prefer(a, b *offer) int {
 	return cmp.Or(
 		cmp.Compare(j.lost[a.registration.ID], j.lost[b.registration.ID]),
 		cmp.Compare(a.used(j.id), b.used(j.id)),
-		-cmp.Compare(len(a.free()), len(b.free())),
+		-cmp.Compare(len(a.free), len(b.free)),
 		cmp.Compare(a.registration.ID, b.registration.ID),
 	)
 }
@@ -329,8 +352,9 @@ func (j *job) prefer(a, b *taskManager) int {
 // missing lists the requirements that are not met.
 func (c *core) missing() []protocol.MissingSlots {
 	var missing []protocol.MissingSlots
+	given := c.givenToAll()
 	for _, j := range c.inOrder() {
-		if n := j.slots - c.given(j); n > 0 {
+		if n := j.slots - given[j.id]; n > 0 {
 			missing = append(missing, protocol.MissingSlots{Job: j.id, Slots: n, Needed: j.slots})
 		}
 	}

@@ -27,6 +27,8 @@ type term struct {
 	sessions map[id.TaskManager]*session
 	// heard is when a JobMaster spoke last.
 	heard map[id.Job]time.Time
+	// untold are registrations that wait for their line in the log; nil when the next is told at once.
+	untold *untold
 }
 
 func newTerm(rm *ResourceManager, token id.FencingToken, spawn func(func(context.Context)) func()) *term {
@@ -47,7 +49,7 @@ func (t *term) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.changed:
-			t.gather(ctx)
+			wait(ctx, t.rm.cfg.RequestInterval)
 			t.rm.main.Post(ctx, t.lease)
 		case <-tick.C:
 			// When this process was paused, or was too busy, nobody could be heard: that is no silence of theirs.
@@ -58,12 +60,13 @@ func (t *term) run(ctx context.Context) {
 	}
 }
 
-func (t *term) gather(ctx context.Context) {
-	wait := time.NewTimer(t.rm.cfg.RequestInterval)
-	defer wait.Stop()
+// wait waits for d, or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-wait.C:
+	case <-timer.C:
 	}
 }
 
@@ -77,7 +80,7 @@ func (t *term) kick() {
 // lease carries out what the core decides.
 func (t *term) lease() {
 	for _, l := range t.core.match() {
-		t.rm.log.Info("slot requested", logging.Job(l.Job), logging.Allocation(l.Allocation),
+		t.rm.log.Debug("slot requested", logging.Job(l.Job), logging.Allocation(l.Allocation),
 			logging.TaskManager(l.TaskManager), zap.Int("slot", l.Slot))
 		t.sessions[l.TaskManager].request(l)
 	}
@@ -93,13 +96,42 @@ func (t *term) registerTaskManager(r protocol.RegisterTaskManagerRequest) (proto
 	}
 	t.core.register(r)
 	t.sessions[r.ID] = newSession(t, r, gateway)
-	t.rm.log.Info("task manager registered", logging.TaskManager(r.ID), zap.Stringer("instance", r.Instance),
-		zap.Int("slots", len(r.Slots)), logging.Token(t.token))
+	t.sayRegistered(r)
 	t.kick()
 	return protocol.RegisteredTaskManager{
 		HeartbeatInterval: t.rm.cfg.HeartbeatInterval, HeartbeatTimeout: t.rm.cfg.HeartbeatTimeout,
 		Process: t.rm.cfg.RPC.Transport().Process(),
 	}, nil
+}
+
+// untold counts registrations.
+type untold struct{ taskManagers, slots int }
+
+// sayRegistered logs a registration, and those of the second that follows in one line: after a leader change
+// all TaskManagers come at the same time.
+func (t *term) sayRegistered(r protocol.RegisterTaskManagerRequest) {
+	level := zap.InfoLevel
+	if u := t.untold; u != nil {
+		level = zap.DebugLevel
+		u.taskManagers++
+		u.slots += len(r.Slots)
+	} else {
+		t.untold = &untold{}
+		t.spawn(func(ctx context.Context) {
+			wait(ctx, time.Second)
+			t.rm.main.Post(ctx, t.sayUntold)
+		})
+	}
+	t.rm.log.Log(level, "task manager registered", logging.TaskManager(r.ID), zap.Stringer("instance", r.Instance),
+		zap.Int("slots", len(r.Slots)), logging.Token(t.token))
+}
+
+func (t *term) sayUntold() {
+	if u := t.untold; u.taskManagers > 0 {
+		t.rm.log.Info("more task managers registered", zap.Int("task-managers", u.taskManagers), zap.Int("slots", u.slots),
+			zap.Int("registered", len(t.sessions)), logging.Token(t.token))
+	}
+	t.untold = nil
 }
 
 func (t *term) reportSlots(r protocol.SlotReport) error {
@@ -127,7 +159,7 @@ func (t *term) registerJobMaster(r protocol.RegisterJobMasterRequest) (protocol.
 		return protocol.RegisteredJobMaster{}, err
 	}
 	t.heard[r.Job] = time.Now()
-	t.rm.log.Info("job master registered", logging.Job(r.Job), logging.Leader(r.Address), logging.Token(r.Token))
+	t.rm.log.Debug("job master registered", logging.Job(r.Job), logging.Leader(r.Address), logging.Token(r.Token))
 	return protocol.RegisteredJobMaster{
 		HeartbeatInterval: t.rm.cfg.HeartbeatInterval, HeartbeatTimeout: t.rm.cfg.HeartbeatTimeout,
 	}, nil

@@ -26,12 +26,19 @@ type checkpointStatistics struct {
 		PersistedData     summaryStatistics `json:"persisted_data"`
 	} `json:"summary"`
 	Latest struct {
-		Completed *checkpointLine `json:"completed"`
-		Savepoint *checkpointLine `json:"savepoint"`
-		Failed    *checkpointLine `json:"failed"`
-		Restored  *struct{}       `json:"restored"` // which one it was is not told
+		Completed *checkpointLine     `json:"completed"`
+		Savepoint *checkpointLine     `json:"savepoint"`
+		Failed    *checkpointLine     `json:"failed"`
+		Restored  *restoredCheckpoint `json:"restored"`
 	} `json:"latest"`
 	History []checkpointLine `json:"history"`
+}
+
+type restoredCheckpoint struct {
+	ID               int64  `json:"id"`
+	RestoreTimestamp int64  `json:"restore_timestamp"` // -1 when it is not known
+	IsSavepoint      bool   `json:"is_savepoint"`
+	ExternalPath     string `json:"external_path"`
 }
 
 // checkpointLine is Flink's CheckpointStatistics. className says which of the fields at the end apply.
@@ -84,6 +91,9 @@ func (s *Server) checkpoints(r *http.Request) (checkpointStatistics, error) {
 	if c.Latest != nil {
 		line := checkpointLineOf(*c.Latest, subtaskCount(d), now)
 		answer.Latest.Completed = &line
+	}
+	if r := c.LatestRestored; r != nil {
+		answer.Latest.Restored = &restoredCheckpoint{ID: r.ID, RestoreTimestamp: millis(r.At), ExternalPath: r.Path}
 	}
 	answer.Summary.CheckpointedSize, answer.Summary.StateSize = summaryOf(sizes), summaryOf(sizes)
 	answer.Summary.EndToEndDuration = summaryOf(durations)

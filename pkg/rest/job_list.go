@@ -30,7 +30,7 @@ func (s *Server) webConfig(*http.Request) (c webConfig, err error) {
 	c.RefreshInterval = s.cfg.RefreshInterval.Milliseconds()
 	c.TimezoneName, c.TimezoneOffset = zone, offset*1000
 	c.FlinkVersion, c.FlinkRevision = s.cfg.Version, s.cfg.Commit
-	c.Features.WebCancel = true
+	c.Features.WebCancel = !s.cfg.HideCancel
 	return c, nil
 }
 

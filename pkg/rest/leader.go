@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
@@ -26,9 +30,11 @@ type leader struct {
 	service   *rpc.Service
 	wait      time.Duration
 	timeout   time.Duration
+	log       *zap.Logger
 
 	mu      sync.Mutex // guards all below
 	info    haservices.LeaderInformation
+	lost    time.Time     // when info became empty
 	changed chan struct{} // closed and replaced when info changes
 }
 
@@ -38,6 +44,7 @@ func newLeader(cfg Config, component string) *leader {
 		service:   cfg.RPC,
 		wait:      cfg.LeaderTimeout,
 		timeout:   cfg.AskTimeout,
+		log:       cfg.Log,
 		changed:   make(chan struct{}),
 	}
 }
@@ -46,9 +53,26 @@ func newLeader(cfg Config, component string) *leader {
 func (l *leader) NotifyLeader(info haservices.LeaderInformation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.say(info)
 	l.info = info
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// say logs a change, for standbys: a leader in this process says more of itself. It needs l.mu.
+func (l *leader) say(info haservices.LeaderInformation) {
+	switch {
+	case info.IsEmpty():
+		l.lost = time.Now()
+		l.log.Info("leader lost", zap.String("of", l.component), logging.Leader(l.info.Address))
+	case strings.Contains(info.Address, "://"+l.service.Transport().Address()+"/"):
+	default:
+		fields := []zap.Field{zap.String("of", l.component), logging.Leader(info.Address), logging.Token(info.Token)}
+		if !l.lost.IsZero() {
+			fields = append(fields, logging.Took(time.Since(l.lost)))
+		}
+		l.log.Info("leader found", fields...)
+	}
 }
 
 func (l *leader) current() (haservices.LeaderInformation, <-chan struct{}) {

@@ -144,7 +144,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, body 
 	content := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=UTF-8")
-	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Origin", s.cfg.AllowOrigin)
 	h.Set("Content-Length", strconv.Itoa(len(content)))
 	if !r.Close {
 		h.Set("Connection", "keep-alive")

@@ -36,6 +36,7 @@ func (s *Server) routes() map[string]handler {
 		"GET /config":                           get(s.webConfig),
 		"GET /overview":                         get(s.overview),
 		"DELETE /cluster":                       s.stopCluster,
+		"GET /cluster/leadership":               get(s.leadership),
 		"GET /jobs":                             get(s.jobIDs),
 		"GET /jobs/overview":                    get(s.jobsOverview),
 		"GET /jobs/{jobid}":                     get(s.jobDetails),

@@ -40,7 +40,8 @@ func sampleJob(job id.Job, name string, state protocol.JobState) protocol.JobDet
 		StateTimes: map[protocol.JobState]time.Time{protocol.JobCreated: t0, protocol.JobRunning: after(time.Second)},
 		Checkpoints: protocol.CheckpointsSummary{
 			Completed: 2, Failed: 1, Restored: 1,
-			Latest: &protocol.CheckpointInfo{ID: 3, Status: "COMPLETED", Triggered: after(3 * time.Second), Ended: after(3100 * time.Millisecond), Bytes: 3000, Path: "file:///cp/chk-3"},
+			LatestRestored: &protocol.RestoredCheckpoint{ID: 1, At: after(1500 * time.Millisecond), Path: "file:///cp/chk-1"},
+			Latest:         &protocol.CheckpointInfo{ID: 3, Status: "COMPLETED", Triggered: after(3 * time.Second), Ended: after(3100 * time.Millisecond), Bytes: 3000, Path: "file:///cp/chk-3"},
 			History: []protocol.CheckpointInfo{
 				{ID: 3, Status: "COMPLETED", Triggered: after(3 * time.Second), Ended: after(3100 * time.Millisecond), Bytes: 3000, Path: "file:///cp/chk-3"},
 				{ID: 2, Status: "FAILED", Triggered: after(2 * time.Second), Ended: after(2500 * time.Millisecond), Failure: "leader changed"},

@@ -23,7 +23,6 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
-	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -58,6 +57,14 @@ type Config struct {
 	LeaderTimeout time.Duration
 	// AskTimeout bounds one call to a leader. Flink's pekko.ask.timeout; default 10 s.
 	AskTimeout time.Duration
+	// AllowOrigin is the Access-Control-Allow-Origin header of every answer. Flink's
+	// web.access-control-allow-origin; default "*".
+	AllowOrigin string
+	// RefuseJobs answers submissions with 403. Flink's web.submit.enable, which concerns its web page alone.
+	RefuseJobs bool
+	// HideCancel tells the web page not to offer to cancel jobs; it can be done all the same. Flink's
+	// web.cancel.enable.
+	HideCancel bool
 	// Version and Commit of this build, as clients see them.
 	Version, Commit string
 	Log             *zap.Logger
@@ -76,6 +83,7 @@ func New(cfg Config) *Server {
 	cfg.RefreshInterval = cmp.Or(cfg.RefreshInterval, 3*time.Second)
 	cfg.MaxContentLength = cmp.Or(cfg.MaxContentLength, 100<<20)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 5*time.Minute)
+	cfg.AllowOrigin = cmp.Or(cfg.AllowOrigin, "*")
 	cfg.LeaderTimeout = cmp.Or(cfg.LeaderTimeout, 5*time.Second)
 	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, 10*time.Second)
 	return &Server{
@@ -105,7 +113,6 @@ func (s *Server) Lead(ctx context.Context, token id.FencingToken) error {
 	if err := s.election.Confirm(ctx, token, s.cfg.BaseURL); err != nil {
 		return fmt.Errorf("confirm leadership: %w", err)
 	}
-	s.cfg.Log.Info("rest endpoint leads", logging.Token(token), logging.Leader(s.cfg.BaseURL))
 	<-ctx.Done()
 	return nil
 }

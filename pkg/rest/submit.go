@@ -45,6 +45,9 @@ type submitted struct {
 // submit takes a job in: a part with the job graph, then one with the binary, which goes straight to
 // the blob store. 202 means that the job is stored durably.
 func (s *Server) submit(r *http.Request) (int, any, error) {
+	if s.cfg.RefuseJobs {
+		return 0, nil, s.refuse(r)
+	}
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return 0, nil, failWith(http.StatusBadRequest, classHandler, "a job is submitted as multipart/form-data with the parts %q and %q: %s", requestPart, binaryPart, err)
@@ -62,6 +65,14 @@ func (s *Server) submit(r *http.Request) (int, any, error) {
 	}
 	s.cfg.Log.Info("job submitted", logging.Job(graph.ID))
 	return http.StatusAccepted, submitted{"/jobs/" + graph.ID.String()}, nil
+}
+
+// refuse reads the request to its end, so that the client reads the answer.
+func (s *Server) refuse(r *http.Request) error {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return brokenUpload(err)
+	}
+	return failWith(http.StatusForbidden, classHandler, "this cluster takes no jobs through REST: web.submit.enable is false in its configuration")
 }
 
 // receive reads all parts, stores the binary, and returns the job graph.

@@ -83,6 +83,28 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
+func TestSubmissionsTurnedOff(t *testing.T) {
+	f := newFixture(t)
+	f.server.cfg.RefuseJobs, f.server.cfg.HideCancel, f.server.cfg.AllowOrigin = true, true, "https://here"
+	l := f.lead("jm:1")
+	f.announce(l)
+	content := bytes.Repeat([]byte("ELF"), 1_000_000)
+	_, request := sampleSubmission(content)
+	response, body := f.post(multi(request, part{"jobbinary", "job", content}))
+	if response.StatusCode != http.StatusForbidden || !strings.Contains(body, "web.submit.enable is false") {
+		t.Errorf("POST /jobs = %d %s", response.StatusCode, body)
+	}
+	if origin := response.Header.Get("Access-Control-Allow-Origin"); origin != "https://here" {
+		t.Errorf("Access-Control-Allow-Origin is %q", origin)
+	}
+	if len(l.submitted) > 0 {
+		t.Error("the job was submitted all the same")
+	}
+	if _, body := f.do("GET", "/config", nil); !strings.Contains(body, `"web-cancel":false`) {
+		t.Errorf("GET /config = %s", body)
+	}
+}
+
 func TestRefusedSubmissions(t *testing.T) {
 	f := newFixture(t)
 	l := f.lead("jm:1")

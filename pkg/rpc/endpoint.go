@@ -59,13 +59,13 @@ func HandleAsync[Req, Resp any](e *Endpoint, call protocol.Call[Req, Resp], guar
 }
 
 func (e *Endpoint) serve(ctx context.Context, r *Request) *Response {
-	if r.Version < protocol.MinVersion || r.Version > protocol.Version {
-		return failure(fmt.Errorf("%w: message has version %d, this process understands %d to %d",
-			ErrVersion, r.Version, protocol.MinVersion, protocol.Version))
+	if err := understands(r); err != nil {
+		return failure(err)
 	}
 	h := e.handlers[r.Method]
-	if h == nil {
-		return failure(fmt.Errorf("%w: %s has no call %s", ErrNoEndpoint, e.name, r.Method))
+	if h == nil { // all calls were registered before the endpoint was added, so waiting would not help
+		return failure(fmt.Errorf("%w: the process at this address is too old: its %s has no call %s; upgrade the process at this address",
+			ErrVersion, e.name, r.Method))
 	}
 	answer, err := h(ctx, r)
 	if err != nil {
@@ -76,6 +76,20 @@ func (e *Endpoint) serve(ctx context.Context, r *Request) *Response {
 		return failure(fmt.Errorf("encode %s answer: %w", r.Method, err))
 	}
 	return &Response{Payload: payload}
+}
+
+// understands returns an error for its sender when this build does not understand r. Nothing of r has been
+// looked at then.
+func understands(r *Request) error {
+	switch {
+	case r.Version < protocol.MinVersion:
+		return fmt.Errorf("%w: the sender is too old: it speaks version %d, the process at this address needs %d or newer; upgrade the sender",
+			ErrVersion, r.Version, protocol.MinVersion)
+	case r.MinVersion > protocol.Version:
+		return fmt.Errorf("%w: the process at this address is too old: it speaks version %d, the sender's %s needs %d or newer; upgrade the process at this address",
+			ErrVersion, protocol.Version, r.Method, r.MinVersion)
+	}
+	return nil
 }
 
 func failure(err error) *Response { return &Response{Code: codeOf(err), Message: err.Error()} }

@@ -19,7 +19,8 @@ var (
 	ErrUnreachable = errors.New("rpc: peer unreachable")
 	// ErrNoEndpoint: the process answers but does not run that component (yet, or any more).
 	ErrNoEndpoint = errors.New("rpc: no such endpoint")
-	// ErrVersion: the peers' protocol versions have nothing in common. Upgrade the older one.
+	// ErrVersion: one of the two processes is too old for the other. The text says which one to upgrade;
+	// repeating does not help before that.
 	ErrVersion = errors.New("rpc: protocol version not understood")
 	// ErrGone: the watched process has certainly ended.
 	ErrGone = errors.New("rpc: process is gone")
@@ -27,9 +28,11 @@ var (
 	ErrSilent = errors.New("rpc: process is silent")
 )
 
+const fencedCode = "fenced"
+
 // sentinels of this package's errors on the wire, beside protocol.Codes.
 var sentinels = map[string]error{
-	"fenced":            ErrFenced,
+	fencedCode:          ErrFenced,
 	"stopped":           ErrStopped,
 	"no-endpoint":       ErrNoEndpoint,
 	"version":           ErrVersion,

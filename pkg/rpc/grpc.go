@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +27,9 @@ const (
 	dialTimeout = 2 * time.Second
 	// maxMessage bounds a message in bytes: the largest are job graphs and deployments.
 	maxMessage = 64 << 20
+	// window is how many bytes may be under way in a stream or connection. A fixed one spares the pings by
+	// which gRPC would find out, one for each burst of data: every heartbeat is one.
+	window = 1 << 20
 )
 
 // GRPC is the Transport between processes: one HTTP/2 connection for each pair.
@@ -38,11 +40,17 @@ type GRPC struct {
 
 	connsMu sync.Mutex
 	conns   map[string]*grpc.ClientConn
+
+	watchesMu sync.Mutex
+	watches   map[watched]*watch
 }
 
 // NewTransport returns a transport that will serve on l and announces itself as host with l's port.
 func NewTransport(l net.Listener, host string) *GRPC {
-	return &GRPC{listener: l, host: host, process: id.NewInstance(), conns: map[string]*grpc.ClientConn{}}
+	return &GRPC{
+		listener: l, host: host, process: id.NewInstance(),
+		conns: map[string]*grpc.ClientConn{}, watches: map[watched]*watch{},
+	}
 }
 
 // Address is host:port as announced to peers.
@@ -56,7 +64,8 @@ func (t *GRPC) Process() id.Instance { return t.process }
 
 // Serve answers requests until ctx ends; calls in progress get up to a second to end.
 func (t *GRPC) Serve(ctx context.Context, h Handler) error {
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(math.MaxInt32))
+	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window))
 	RegisterServer(s, h, t.process)
 	stopped := make(chan struct{})
 	go func() {
@@ -119,6 +128,8 @@ func (t *GRPC) conn(address string) (*grpc.ClientConn, error) {
 	// passthrough: the dialer resolves the name anew at each attempt.
 	c, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
+		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithDisableHealthCheck(), // what is not used costs all the same
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			d := net.Dialer{Timeout: dialTimeout}
 			return d.DialContext(ctx, "tcp", addr)
@@ -149,16 +160,6 @@ func (t *GRPC) closeConns() {
 	}
 }
 
-// watchRequest asks a process for a sign of life every Interval.
-type watchRequest struct {
-	Interval time.Duration `cbor:"1,keyasint"`
-}
-
-// beat is a sign of life.
-type beat struct {
-	Process id.Instance `cbor:"1,keyasint"`
-}
-
 // RegisterServer serves h on a gRPC server, as process.
 func RegisterServer(s *grpc.Server, h Handler, process id.Instance) {
 	s.RegisterService(&grpc.ServiceDesc{
@@ -180,99 +181,4 @@ func RegisterServer(s *grpc.Server, h Handler, process id.Instance) {
 			Handler:       func(_ any, stream grpc.ServerStream) error { return serveWatch(stream, process) },
 		}},
 	}, nil)
-}
-
-func serveWatch(stream grpc.ServerStream, process id.Instance) error {
-	var req watchRequest
-	if err := stream.RecvMsg(&req); err != nil {
-		return err
-	}
-	tick := time.NewTicker(max(req.Interval, 10*time.Millisecond))
-	defer tick.Stop()
-	for {
-		if err := stream.SendMsg(&beat{process}); err != nil {
-			return err
-		}
-		select {
-		case <-stream.Context().Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// AwaitGone holds a stream on which the process beats four times in each silence. A broken stream is
-// followed by a dial: only a refusal, or another process, proves that the watched one is gone.
-func (t *GRPC) AwaitGone(ctx context.Context, address string, process id.Instance, silence time.Duration) error {
-	heard := time.Now()
-	for {
-		switch err := dialable(ctx, address, silence-time.Since(heard)); {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return fmt.Errorf("%w: %s refuses connections", ErrGone, address)
-		case err == nil:
-			at, err := t.watch(ctx, address, process, silence-time.Since(heard), silence)
-			if errors.Is(err, ErrGone) {
-				return err
-			}
-			if at.After(heard) {
-				heard = at
-			}
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if time.Since(heard) >= silence {
-			return fmt.Errorf("%w: nothing heard from %s for %s", ErrSilent, address, time.Since(heard).Round(time.Millisecond))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(2 * time.Millisecond): // a broken stream precedes the refusal by a moment
-		}
-	}
-}
-
-// dialable opens and closes a TCP connection.
-func dialable(ctx context.Context, address string, timeout time.Duration) error {
-	d := net.Dialer{Timeout: max(timeout, time.Millisecond)}
-	c, err := d.DialContext(ctx, "tcp", address)
-	if err == nil {
-		c.Close()
-	}
-	return err
-}
-
-// watch follows one stream until it breaks or is silent, and returns when it was last heard.
-func (t *GRPC) watch(ctx context.Context, address string, process id.Instance, first, silence time.Duration) (heard time.Time, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	cc, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return heard, err
-	}
-	defer cc.Close()
-	quiet := time.AfterFunc(max(first, time.Millisecond), cancel)
-	defer quiet.Stop()
-	stream, err := cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, watchMethod, grpc.CallContentSubtype(codec{}.Name()))
-	if err != nil {
-		return heard, err
-	}
-	if err := stream.SendMsg(&watchRequest{Interval: silence / 4}); err != nil {
-		return heard, err
-	}
-	if err := stream.CloseSend(); err != nil {
-		return heard, err
-	}
-	for {
-		var b beat
-		if err := stream.RecvMsg(&b); err != nil {
-			return heard, err
-		}
-		if b.Process != process {
-			return heard, fmt.Errorf("%w: another process answers at %s", ErrGone, address)
-		}
-		heard = time.Now()
-		quiet.Reset(silence)
-	}
 }

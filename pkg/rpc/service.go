@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -15,14 +16,18 @@ import (
 
 // Request is one call on the wire.
 type Request struct {
+	// Version is the sender's protocol.Version.
 	Version  int             `cbor:"1,keyasint"`
 	Endpoint string          `cbor:"2,keyasint"`
 	Method   string          `cbor:"3,keyasint"`
 	Token    id.FencingToken `cbor:"4,keyasint"`
 	Payload  cbor.RawMessage `cbor:"5,keyasint"`
+	// MinVersion is the oldest protocol.Version of a receiver that understands this request; 0 for any.
+	MinVersion int `cbor:"6,keyasint"`
 }
 
-// Response answers a Request: a payload, or an error's code and text.
+// Response answers a Request: a payload, or an error's code and text. It needs no version: who answers has
+// found that the two processes understand each other, and fields that the other one does not know are ignored.
 type Response struct {
 	Code    string          `cbor:"1,keyasint,omitempty"`
 	Message string          `cbor:"2,keyasint,omitempty"`
@@ -60,6 +65,10 @@ type Service struct {
 
 	endpointsMu sync.RWMutex
 	endpoints   map[string]*Endpoint
+	// retired is the busy time of endpoints that are gone, by component.
+	retired map[string]time.Duration
+
+	fenced atomic.Int64
 }
 
 // NewService returns a service without endpoints.
@@ -82,6 +91,9 @@ func (s *Service) Address(endpoint string) string {
 func (s *Service) Add(e *Endpoint) {
 	s.endpointsMu.Lock()
 	defer s.endpointsMu.Unlock()
+	if old := s.endpoints[e.name]; old != nil && old.main != e.main {
+		s.retire(old)
+	}
 	s.endpoints[e.name] = e
 }
 
@@ -91,6 +103,7 @@ func (s *Service) Remove(e *Endpoint) {
 	defer s.endpointsMu.Unlock()
 	if s.endpoints[e.name] == e {
 		delete(s.endpoints, e.name)
+		s.retire(e)
 	}
 }
 
@@ -102,7 +115,7 @@ func (s *Service) Serve(ctx context.Context, r *Request) *Response {
 	if e == nil {
 		return failure(fmt.Errorf("%w: %s at %s", ErrNoEndpoint, r.Endpoint, s.transport.Address()))
 	}
-	return e.serve(ctx, r)
+	return s.note(e.serve(ctx, r))
 }
 
 // Gateway returns a gateway to address under token. The address is not dialled yet.
@@ -139,8 +152,13 @@ func Invoke[Req, Resp any](ctx context.Context, g Gateway, call protocol.Call[Re
 	if err != nil {
 		return resp, fmt.Errorf("encode %s request: %w", call.Method, err)
 	}
+	oldest := protocol.MinVersion
+	if d, ok := any(req).(protocol.Demanding); ok {
+		oldest = max(oldest, d.OldestReceiver())
+	}
 	answer, err := g.caller.Call(ctx, g.address.HostPort, &Request{
-		Version: protocol.Version, Endpoint: g.address.Endpoint, Method: call.Method, Token: g.token, Payload: payload,
+		Version: protocol.Version, MinVersion: oldest,
+		Endpoint: g.address.Endpoint, Method: call.Method, Token: g.token, Payload: payload,
 	})
 	if err != nil {
 		return resp, fmt.Errorf("%s at %s: %w", call.Method, g.address, err)

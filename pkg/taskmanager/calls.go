@@ -35,7 +35,7 @@ func (tm *TaskManager) registerCalls() {
 			return err
 		}
 		if j := tm.jobs[request.Job]; j != nil {
-			j.release(request.Reason)
+			j.releaseFor(request)
 		}
 		return nil
 	}), tm.awaitRelease)

@@ -21,6 +21,8 @@ type job struct {
 	id         id.Job
 	log        *zap.Logger
 	attachment attachment
+	// lostAt is when the last master was lost, zero while there is one.
+	lostAt     time.Time
 	executions *executions
 	// worker is the job's process, nil when none runs.
 	worker *worker
@@ -130,19 +132,23 @@ func (j *job) fail(attempts []id.ExecutionAttempt, f *protocol.Failure) {
 
 // cancel asks the process to end attempts. Those that are unknown or have ended are ignored.
 func (j *job) cancel(r protocol.CancelTasksRequest) (protocol.Empty, error) {
-	j.cancelTasks(r.Attempts)
+	j.cancelLive(r)
 	return protocol.Empty{}, nil
 }
 
 func (j *job) cancelTasks(attempts []id.ExecutionAttempt) {
-	live := make([]id.ExecutionAttempt, 0, len(attempts))
-	for _, a := range attempts {
+	j.cancelLive(protocol.CancelTasksRequest{Job: j.id, Attempts: attempts})
+}
+
+func (j *job) cancelLive(r protocol.CancelTasksRequest) {
+	live := make([]id.ExecutionAttempt, 0, len(r.Attempts))
+	for _, a := range r.Attempts {
 		if x := j.executions.byAttempt[a]; x != nil && !x.State.Terminal() {
 			live = append(live, a)
 		}
 	}
-	if len(live) > 0 && j.worker != nil {
-		send(j.worker, protocol.WorkerCancel, protocol.CancelTasksRequest{Job: j.id, Attempts: live}, nil)
+	if r.Attempts = live; len(live) > 0 && j.worker != nil {
+		send(j.worker, protocol.WorkerCancel, r, nil)
 	}
 }
 
@@ -271,6 +277,21 @@ func (j *job) expire() {
 	})
 }
 
+// discardTimeout is how long a job process may take to discard what its sinks have prepared before it is ended.
+const discardTimeout = 3 * time.Second
+
+// releaseFor is release, after the process has discarded what the request names.
+func (j *job) releaseFor(r protocol.ReleaseJobRequest) {
+	if w := j.worker; w != nil && len(r.Discard) > 0 && !j.releasing {
+		discard := protocol.CancelTasksRequest{Job: j.id, Attempts: r.Discard, Discard: true, Completed: r.Completed}
+		w.queue(command{method: protocol.WorkerCancel.Method, run: invoke(protocol.WorkerCancel, discard), done: w.kill})
+		late := time.AfterFunc(discardTimeout, w.kill)
+		w.afterwards = append(w.afterwards, func() { late.Stop() })
+		w.lingers = true
+	}
+	j.release(r.Reason)
+}
+
 // release ends the job here for good.
 func (j *job) release(reason string) {
 	if j.releasing {
@@ -291,14 +312,16 @@ func (j *job) release(reason string) {
 	})
 }
 
-// endProcess kills the process and calls then when nothing of it is left.
+// endProcess kills the process, unless that will happen by itself, and calls then when nothing of it is left.
 func (j *job) endProcess(then func()) {
 	if j.worker == nil {
 		then()
 		return
 	}
 	j.worker.afterwards = append(j.worker.afterwards, then)
-	j.worker.kill()
+	if !j.worker.lingers {
+		j.worker.kill()
+	}
 }
 
 // tidy removes the job when there is nothing left to hold: no slot, no task, no news, or news that nobody

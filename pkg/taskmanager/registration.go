@@ -148,6 +148,16 @@ func firstWarns(pause time.Duration) zapcore.Level {
 // jitter spreads what many TaskManagers would do at the same time: d and up to a fifth more.
 func jitter(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
 
+// afterLoss is the pause before a lost leader is asked again. One whose process has ended leads no more: its
+// successor will be told, and thousands that ask in vain meanwhile would only be in its way. Without high
+// availability the next process has the same address, and is the same leader.
+func afterLoss(leader id.FencingToken, reason error) time.Duration {
+	if errors.Is(reason, rpc.ErrGone) && !leader.IsZero() {
+		return lastBackoff
+	}
+	return firstBackoff
+}
+
 func (tm *TaskManager) followResourceManager(ctx context.Context) error {
 	tm.follow(ctx, haservices.Component{Kind: haservices.ResourceManager}, tm.stayRegistered)
 	return nil
@@ -168,7 +178,7 @@ func (tm *TaskManager) stayRegistered(ctx context.Context, leader haservices.Lea
 		return
 	}
 	for pause := firstBackoff; ctx.Err() == nil; {
-		answer, err := tm.register(ctx, gateway)
+		answer, err := tm.register(ctx, gateway, log)
 		if err != nil {
 			log.Log(firstWarns(pause), "registration at the resource manager not done", logging.RetryIn(pause), zap.Error(err))
 			sleep(ctx, jitter(pause))
@@ -176,17 +186,16 @@ func (tm *TaskManager) stayRegistered(ctx context.Context, leader haservices.Lea
 			continue
 		}
 		pause = firstBackoff
-		log.Info("registered at the resource manager")
 		reason := tm.serveRegistration(ctx, gateway, answer)
 		if ctx.Err() == nil {
 			log.Warn("connection to the resource manager lost", zap.Error(reason))
 			tm.main.Post(ctx, func() { tm.rm.lost(time.Now()) })
-			sleep(ctx, jitter(pause))
+			sleep(ctx, jitter(afterLoss(leader.Token, reason)))
 		}
 	}
 }
 
-func (tm *TaskManager) register(ctx context.Context, g rpc.Gateway) (protocol.RegisteredTaskManager, error) {
+func (tm *TaskManager) register(ctx context.Context, g rpc.Gateway, log *zap.Logger) (protocol.RegisteredTaskManager, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, err := rpc.Call(ctx, tm.main, func() (protocol.RegisterTaskManagerRequest, error) {
@@ -203,6 +212,7 @@ func (tm *TaskManager) register(ctx context.Context, g rpc.Gateway) (protocol.Re
 		return answer, err
 	}
 	return answer, rpc.Do(ctx, tm.main, func() {
+		log.Info("registered at the resource manager", logging.Took(tm.rm.missingFor(time.Now())))
 		tm.rm.accepted(g, answer, time.Now())
 		if tm.slots.version != request.Version {
 			tm.rm.tell()

@@ -58,16 +58,16 @@ func (j *job) attend(ctx context.Context, leader haservices.LeaderInformation) {
 
 func (s *masterSession) run(ctx context.Context) {
 	for pause := firstBackoff; ctx.Err() == nil; {
+		level := firstWarns(pause)
 		answer, err := s.register(ctx)
 		if err == nil {
-			s.log.Info("registered at the job master")
-			pause = firstBackoff
 			err = s.serve(ctx, answer)
+			level, pause = zap.WarnLevel, afterLoss(s.gateway.Token(), err)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Log(firstWarns(pause), "connection to the job master missing", logging.RetryIn(pause), zap.Error(err))
+		s.log.Log(level, "connection to the job master missing", logging.RetryIn(pause), zap.Error(err))
 		sleep(ctx, jitter(pause))
 		pause = min(2*pause, lastBackoff)
 	}
@@ -115,6 +115,7 @@ func (s *masterSession) registered(answer protocol.RegisteredAtJobMaster, told p
 	if err := j.attachment.heard(token, time.Now()); err != nil {
 		return // a newer master has called meanwhile: this one's orders are void
 	}
+	s.log.Info("registered at the job master", zap.Int("tasks", len(told.Executions)), logging.Took(j.withoutMaster()))
 	j.attachment.silence = answer.HeartbeatTimeout
 	select {
 	case <-s.silent: // about the last registration
@@ -125,6 +126,24 @@ func (s *masterSession) registered(answer protocol.RegisteredAtJobMaster, told p
 	j.cancelTasks(answer.Cancel)
 	j.free(answer.RejectedSlots)
 	signal(s.wake)
+}
+
+// lost notes that the master with that token is certainly gone. Main thread.
+func (j *job) lost(token id.FencingToken) {
+	j.attachment.lost(token)
+	if j.attachment.state == orphaned && j.lostAt.IsZero() {
+		j.lostAt = time.Now()
+	}
+}
+
+// withoutMaster ends the time without a master, and returns how long that was: 0 when a leader's successor
+// came before the leader was missed. Main thread.
+func (j *job) withoutMaster() (d time.Duration) {
+	if !j.lostAt.IsZero() {
+		d = time.Since(j.lostAt)
+	}
+	j.lostAt = time.Time{}
+	return d
 }
 
 // serve tells news until the connection is lost, and returns why.
@@ -142,7 +161,7 @@ func (s *masterSession) serve(ctx context.Context, answer protocol.RegisteredAtJ
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-gone:
-			s.job.tm.main.Post(ctx, func() { s.job.attachment.lost(s.gateway.Token()) })
+			s.job.tm.main.Post(ctx, func() { s.job.lost(s.gateway.Token()) })
 			return err
 		case <-s.silent:
 			return rpc.ErrSilent

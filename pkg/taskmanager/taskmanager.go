@@ -33,6 +33,9 @@ import (
 // Config says what a TaskManager works with.
 type Config struct {
 	ID id.TaskManager
+	// Endpoint names the RPC endpoint; TaskManagers that share an RPC service need different names. Default
+	// protocol.TaskManagerEndpoint.
+	Endpoint string
 	// Slots is how many subtasks of one vertex can run here. Flink's taskmanager.numberOfTaskSlots; default 1.
 	Slots int
 	// Host describes the machine to users.
@@ -83,6 +86,7 @@ type TaskManager struct {
 
 // New returns a TaskManager that does nothing until Run.
 func New(cfg Config) *TaskManager {
+	cfg.Endpoint = cmp.Or(cfg.Endpoint, protocol.TaskManagerEndpoint)
 	cfg.Slots = cmp.Or(cfg.Slots, 1)
 	cfg.OrphanTimeout = cmp.Or(cfg.OrphanTimeout, 5*time.Minute)
 	cfg.SlotTimeout = cmp.Or(cfg.SlotTimeout, 10*time.Second)
@@ -102,7 +106,7 @@ func New(cfg Config) *TaskManager {
 		jobs:     map[id.Job]*job{},
 		rm:       newRegistration(),
 	}
-	tm.endpoint = rpc.NewEndpoint(protocol.TaskManagerEndpoint, tm.main)
+	tm.endpoint = rpc.NewEndpoint(cfg.Endpoint, tm.main)
 	tm.registerCalls()
 	return tm
 }
@@ -114,7 +118,7 @@ func (tm *TaskManager) FencedMessages() int64 { return tm.fenced.Load() }
 func (tm *TaskManager) MainThread() *rpc.MainThread { return tm.main }
 
 // Address is the full RPC address of this TaskManager.
-func (tm *TaskManager) Address() string { return tm.cfg.RPC.Address(protocol.TaskManagerEndpoint) }
+func (tm *TaskManager) Address() string { return tm.cfg.RPC.Address(tm.cfg.Endpoint) }
 
 // Run serves until ctx ends, or fails when no ResourceManager is found in time. Called once. When it
 // returns, no job process is left.

@@ -541,3 +541,37 @@ func TestLaunchFailureIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestReleaseLetsSinksDiscard: what ended attempts have prepared is discarded before their process ends.
+func TestReleaseLetsSinksDiscard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, m, _ := running(t, rpctest.Faults{})
+		job, live := m.graph.ID, c.tasks.Live(m.graph.ID)
+		ctx := t.Context()
+		if _, err := rpc.Invoke(ctx, m.gateway("tm-1"), protocol.CancelTasks, protocol.CancelTasksRequest{Job: job, Attempts: live}); err != nil {
+			t.Fatal(err)
+		}
+		c.await("half of the tasks end", func() bool { return c.tasks.Count(job, taskmanagertest.Cancelled) == 4 })
+		for _, tm := range []id.TaskManager{"tm-1", "tm-2"} {
+			r := protocol.ReleaseJobRequest{Job: job, Reason: "test", Completed: 5}
+			if tm == "tm-1" {
+				r.Discard = live
+			}
+			if _, err := rpc.Invoke(ctx, m.gateway(tm), protocol.ReleaseJob, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		discarded := map[id.TaskManager]int{}
+		for _, e := range c.tasks.Events(job) {
+			if e.Kind == taskmanagertest.Discarded && e.Checkpoint == 5 {
+				discarded[e.TaskManager]++
+			}
+		}
+		if discarded["tm-1"] != len(live) || discarded["tm-2"] != 0 {
+			t.Errorf("discarded at %v, want %d attempts at tm-1 alone", discarded, len(live))
+		}
+		if n := c.tasks.Processes(job); n != 0 {
+			t.Errorf("%d processes after the release, want 0", n)
+		}
+	})
+}

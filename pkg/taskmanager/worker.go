@@ -31,6 +31,7 @@ type worker struct {
 	// Owned by the main thread.
 	commands   []command
 	afterwards []func() // called when nothing of the process is left
+	lingers    bool     // it is killed as soon as its sinks have discarded what they prepared
 }
 
 // command is a call to the process.
@@ -38,6 +39,7 @@ type command struct {
 	method string
 	run    func(context.Context, rpc.Gateway) error
 	failed func(error) // on the main thread; may be nil
+	done   func()      // after it, answered or failed, on the main thread; may be nil
 }
 
 // startWorker starts a process. Main thread.
@@ -59,15 +61,19 @@ func (w *worker) dataAddress() string {
 
 // send queues a call to the process: calls are made one after the other in this order. Main thread.
 func send[Req any](w *worker, call protocol.Call[Req, protocol.Empty], r Req, failed func(error)) {
-	w.commands = append(w.commands, command{
-		method: call.Method,
-		run: func(ctx context.Context, g rpc.Gateway) error {
-			_, err := rpc.Invoke(ctx, g, call, r)
-			return err
-		},
-		failed: failed,
-	})
+	w.queue(command{method: call.Method, run: invoke(call, r), failed: failed})
+}
+
+func (w *worker) queue(c command) {
+	w.commands = append(w.commands, c)
 	signal(w.wake)
+}
+
+func invoke[Req any](call protocol.Call[Req, protocol.Empty], r Req) func(context.Context, rpc.Gateway) error {
+	return func(ctx context.Context, g rpc.Gateway) error {
+		_, err := rpc.Invoke(ctx, g, call, r)
+		return err
+	}
 }
 
 // run is the life of the process; it ends when ctx ends or the process does.
@@ -164,12 +170,14 @@ func (w *worker) carry(ctx context.Context, g rpc.Gateway) {
 			if ctx.Err() != nil {
 				return
 			}
-			if err == nil {
-				continue
+			if err != nil {
+				w.job.log.Warn("job process refused a call", zap.String("method", c.method), zap.Error(err))
 			}
-			w.job.log.Warn("job process refused a call", zap.String("method", c.method), zap.Error(err))
-			if c.failed != nil {
+			if err != nil && c.failed != nil {
 				w.post(ctx, func() { c.failed(err) })
+			}
+			if c.done != nil {
+				w.post(ctx, c.done)
 			}
 		}
 	}

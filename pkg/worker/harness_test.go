@@ -165,6 +165,11 @@ func (c *fakeChain) Close() error {
 	return nil
 }
 
+func (c *fakeChain) Discard(_ context.Context, completed int64) error {
+	c.program.say("%s discarded above %d", c, completed)
+	return nil
+}
+
 type keyed struct {
 	chain *fakeChain
 	text  string

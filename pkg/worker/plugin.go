@@ -18,14 +18,13 @@ import (
 	"github.com/tamias-project/tamias/pkg/filesystem"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
-	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
 // Handshake is what go-plugin compares on both sides. The cookie is no secret: it keeps a job's program
 // from speaking to a terminal as if it were a TaskManager.
 var Handshake = plugin.HandshakeConfig{
-	ProtocolVersion:  protocol.Version,
+	ProtocolVersion:  1, // of this handshake. What calls mean is settled with each of them: see rpc.Request
 	MagicCookieKey:   "TAMIAS_PLUGIN",
 	MagicCookieValue: "job-process-of-a-task-manager",
 }

@@ -21,6 +21,11 @@ const (
 	EnvPlanFile = "TAMIAS_PLAN_FILE"
 	// EnvParallelism is the parallelism of operators that set none, in decimal.
 	EnvParallelism = "TAMIAS_PARALLELISM"
+	// EnvMaxParallelism is the number of key groups of a job that sets none, in decimal.
+	EnvMaxParallelism = "TAMIAS_MAX_PARALLELISM"
+	// EnvBufferTimeout is the buffer timeout of a job that sets none, as in "100ms"; negative sends full
+	// batches only.
+	EnvBufferTimeout = "TAMIAS_BUFFER_TIMEOUT"
 
 	// ModeLocal runs the job in this process: what happens when a program is started by hand.
 	ModeLocal = ""
@@ -62,8 +67,11 @@ type Chain interface {
 	Commit(ctx context.Context, checkpoint int64) error
 	// Finish prepares and commits what is left after Drain: the job ends.
 	Finish(ctx context.Context) error
-	// Close releases everything. Nothing becomes visible by it.
+	// Close releases everything. Nothing becomes visible by it, and what was prepared stays.
 	Close() error
+	// Discard follows Close, if at all, when the job has ended for good: sinks commit what they prepared up to
+	// checkpoint completed (0 for none) and delete the rest. Called once, on any goroutine.
+	Discard(ctx context.Context, completed int64) error
 }
 
 // Polled tells what Poll did.

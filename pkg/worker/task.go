@@ -31,6 +31,9 @@ type task struct {
 	meter meter
 	stop  context.CancelFunc // ends the task's context
 
+	// Owned by the worker's main thread.
+	discard *int64 // not nil: what was prepared for checkpoints above it is not wanted any more
+
 	// Owned by the task's goroutine.
 	chain     Chain
 	gate      *shuffle.Gate // nil for sources
@@ -56,6 +59,7 @@ func (t *task) run(ctx context.Context) {
 	canceled := ctx.Err() != nil // by cancel, or because the process stops
 	t.stop()
 	err = errors.Join(err, guarded(t.release))
+	t.end(err == nil)
 	t.meter.ended.Store(time.Now().UnixNano())
 	switch {
 	case err == nil:

@@ -39,7 +39,10 @@ type Worker struct {
 	exchange *shuffle.Exchange
 	tasks    map[id.ExecutionAttempt]*task
 	newest   map[subtask]int // the highest attempt that was deployed
-	epoch    uint64          // the highest that a trigger carried
+	// ended attempts, not finished, of vertices that commit: what they prepared is discarded if the job ends
+	// now, and is the next attempt's to clean up if it is deployed.
+	ended map[id.ExecutionAttempt]*leftover
+	epoch uint64 // the highest that a trigger carried
 }
 
 // subtask is what attempts are attempts of.
@@ -54,7 +57,7 @@ func subtaskOf(a id.ExecutionAttempt) subtask { return subtask{a.Vertex, a.Subta
 func New(p Program, cfg Config) *Worker {
 	return &Worker{
 		program: p, cfg: cfg, main: rpc.NewMainThread(), events: newEventLog(),
-		tasks: map[id.ExecutionAttempt]*task{}, newest: map[subtask]int{},
+		tasks: map[id.ExecutionAttempt]*task{}, newest: map[subtask]int{}, ended: map[id.ExecutionAttempt]*leftover{},
 	}
 }
 
@@ -153,6 +156,11 @@ func (w *Worker) deploy(req protocol.DeployTasksRequest) error {
 				t.stop()
 			}
 		}
+		for a := range w.ended {
+			if subtaskOf(a) == s {
+				delete(w.ended, a)
+			}
+		}
 		w.newest[s] = d.Attempt.Attempt
 		w.launch(d)
 	}
@@ -168,15 +176,35 @@ func (w *Worker) launch(d protocol.TaskDeployment) {
 	var ctx context.Context
 	ctx, t.stop = context.WithCancel(w.ctx)
 	w.tasks[d.Attempt] = t
-	w.spawn.Go(func() {
-		t.run(ctx)
-		w.main.Post(context.WithoutCancel(ctx), func() { delete(w.tasks, d.Attempt) })
-	})
+	w.spawn.Go(func() { t.run(ctx) })
 }
 
-// Cancel ends attempts. Unknown ones are ignored; the terminal states come as events.
+// Cancel ends attempts. Unknown ones are ignored; the terminal states come as events. With Discard it
+// returns when attempts that had ended before have discarded what they prepared; those that run do so
+// before their terminal state.
 func (w *Worker) Cancel(ctx context.Context, req protocol.CancelTasksRequest) error {
-	return w.each(ctx, req.Attempts, func(t *task) { t.stop() })
+	left, err := rpc.Call(ctx, w.main, func() ([]*leftover, error) { return w.cancel(req), nil })
+	for _, l := range left {
+		l.discard(ctx, req.Completed)
+	}
+	return err
+}
+
+func (w *Worker) cancel(req protocol.CancelTasksRequest) (left []*leftover) {
+	for _, a := range req.Attempts {
+		t := w.tasks[a]
+		if t != nil {
+			if req.Discard && t.discard == nil {
+				t.discard = &req.Completed
+			}
+			t.stop()
+		}
+		if l := w.ended[a]; l != nil && req.Discard {
+			delete(w.ended, a)
+			left = append(left, l)
+		}
+	}
+	return left
 }
 
 // TriggerCheckpoint makes source attempts emit a barrier. A trigger of an older epoch than one seen is
@@ -237,17 +265,6 @@ func (w *Worker) postTo(attempts []id.ExecutionAttempt, c command) {
 			t.mail.post(c)
 		}
 	}
-}
-
-func (w *Worker) each(ctx context.Context, attempts []id.ExecutionAttempt, f func(*task)) error {
-	return w.do(ctx, func() error {
-		for _, a := range attempts {
-			if t := w.tasks[a]; t != nil {
-				f(t)
-			}
-		}
-		return nil
-	})
 }
 
 func (w *Worker) do(ctx context.Context, f func() error) error {

@@ -30,9 +30,9 @@ const callTimeout = 10 * time.Second
 
 func newClient(w *world) *client {
 	c := &client{}
-	c.services, c.rpc = w.services("client:1")
 	var ctx context.Context
 	ctx, c.stop = context.WithCancel(context.Background())
+	c.services, c.rpc = w.user.newLife(c.stop).services()
 	c.running.Go(func() { c.rpc.Run(ctx) })
 	c.running.Go(func() {
 		c.services.LeaderRetrieval(haservices.Component{Kind: haservices.Dispatcher}).Run(ctx, c)
@@ -89,9 +89,13 @@ type submission struct {
 	// settled: the job ran with all its tasks before the faults began, so not one of its tasks may start
 	// again because of a fault of the control plane.
 	settled bool
-	// ends: the job was told to end its input, or was cancelled.
+	// drained: it was told to end its input; cancelled: by a user. Such a job ends.
 	drained, cancelled bool
+	// cancelAnswered: a Dispatcher said that the wish to cancel it is stored.
+	cancelAnswered bool
 }
+
+func (s *submission) ends() bool { return s.drained || s.cancelled }
 
 func (s *submission) tasks() int {
 	n := 0
@@ -101,14 +105,16 @@ func (s *submission) tasks() int {
 	return n
 }
 
-// graph draws a job: a source, perhaps a keyed stage, a sink.
+// graph draws a job: a source, perhaps keyed or chained stages, a sink.
 func (w *world) graph() jobgraph.JobGraph {
 	parallelism := 1 + w.rand.IntN(3)
 	g := jobgraph.JobGraph{ID: id.Job(w.bytes()), Name: "job", MaxParallelism: 128, DefaultParallelism: parallelism,
 		Binary:  jobgraph.Binary{Key: binaryKey, Size: int64(len(binary))},
 		Restart: jobgraph.Restart{Kind: jobgraph.RestartFixedDelay, Attempts: 1000, Delay: time.Second}}
 	if w.rand.IntN(4) > 0 {
-		g.Checkpointing = jobgraph.Checkpointing{Interval: time.Duration(1+w.rand.IntN(5)) * time.Second, Timeout: time.Minute, Retained: 1 + w.rand.IntN(2), TolerableFailures: 1000}
+		g.Checkpointing = jobgraph.Checkpointing{
+			Interval: time.Duration(1+w.rand.IntN(5)) * time.Second, Timeout: time.Minute, Retained: 1 + w.rand.IntN(3), TolerableFailures: 1000,
+		}
 	}
 	stages := 1 + w.rand.IntN(3)
 	for i := range stages {
@@ -117,7 +123,8 @@ func (w *world) graph() jobgraph.JobGraph {
 			Operators: []jobgraph.Operator{{UID: fmt.Sprintf("op-%d", i), Name: "operator"}},
 		})
 		if i > 0 {
-			g.Edges = append(g.Edges, jobgraph.Edge{From: id.Vertex{byte(i)}, To: id.Vertex{byte(i + 1)}, Partition: jobgraph.Hash})
+			partition := []jobgraph.Partition{jobgraph.Hash, jobgraph.Hash, jobgraph.Forward}[w.rand.IntN(3)]
+			g.Edges = append(g.Edges, jobgraph.Edge{From: id.Vertex{byte(i)}, To: id.Vertex{byte(i + 1)}, Partition: partition})
 		}
 	}
 	return g

@@ -2,33 +2,95 @@ package simulation
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/tamias-project/tamias/pkg/haservices/embedded"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/taskmanager/taskmanagertest"
 )
 
-// checkFences: at each moment one epoch of a component could write, and epochs rose.
-func checkFences(w *world) error { return embedded.CheckAudit(w.ha.Audit()) }
+// check verifies what must hold whatever happened.
+func (s *schedule) check() {
+	w := s.world
+	if err := embedded.CheckAudit(w.ha.Audit()); err != nil {
+		w.t.Error(err) // two epochs of a component could write
+	}
+	for _, v := range append(w.tasks.Violations(), w.witness.violations...) {
+		w.t.Error(v)
+	}
+	for _, errs := range [][]error{w.checkLeaders(), w.checkStored(), w.checkPointers()} {
+		for _, err := range errs {
+			w.t.Error(err)
+		}
+	}
+	results := w.results()
+	for _, job := range s.jobs {
+		for _, err := range s.checkJob(job, results[job.graph.ID]) {
+			w.t.Errorf("job %s: %v", job.graph.ID, err)
+		}
+	}
+}
 
-// checkJob verifies the life of one job by what its tasks went through.
-func (s *schedule) checkJob(job *submission) (errs []error) {
+// checkLeaders: a process accepts messages as a leader only under epochs that it won.
+func (w *world) checkLeaders() (errs []error) {
+	won := map[leadership]bool{}
+	for _, r := range w.ha.Audit() {
+		if r.Operation == "lead" {
+			won[leadership{r.Process, r.Component, r.Epoch}] = true
+		}
+	}
+	for l := range w.witness.led {
+		if !won[l] {
+			errs = append(errs, fmt.Errorf("%s accepted messages to the leader of %s in epoch %d, which it did not win", l.process, l.of, l.epoch))
+		}
+	}
+	return errs
+}
+
+// results says when the result of each job was stored.
+func (w *world) results() map[id.Job]time.Time {
+	at := map[id.Job]time.Time{}
+	for _, r := range w.ha.Audit() {
+		name, ok := strings.CutPrefix(r.Path, "job-results/")
+		if job, err := id.ParseJob(name); ok && err == nil && r.Operation == "create" && r.Err == nil && at[job].IsZero() {
+			at[job] = r.At
+		}
+	}
+	return at
+}
+
+// checkJob verifies the life of one job by what its tasks went through. result is when its result was
+// stored, zero if never.
+func (s *schedule) checkJob(job *submission, result time.Time) (errs []error) {
 	w, jobID := s.world, job.graph.ID
 	events := w.tasks.Events(jobID)
-	if job.settled && !s.taskManagerFaults {
+	if job.settled && !s.dataPlaneFaults {
 		if n := w.tasks.Restarts(jobID); n > 0 {
 			errs = append(errs, fmt.Errorf("%d tasks were restarted by faults of the control plane", n))
 		}
-		for _, kind := range []taskmanagertest.Kind{taskmanagertest.Failed, taskmanagertest.Cancelled} {
+		for _, kind := range []taskmanagertest.Kind{taskmanagertest.Failed, taskmanagertest.Cancelled, taskmanagertest.Lost} {
 			if n := w.tasks.Count(jobID, kind); n > 0 && !job.cancelled {
 				errs = append(errs, fmt.Errorf("%d tasks were %s by faults of the control plane", n, kind))
 			}
 		}
 	}
 	errs = append(errs, checkCheckpoints(events)...)
+	errs = append(errs, s.checkNotices(job, events)...)
 	errs = append(errs, checkOneAttempt(events)...)
-	if job.drained && !job.cancelled && !s.taskManagerFaults {
+	if job.drained && !job.cancelled && !s.dataPlaneFaults {
 		errs = append(errs, checkEnd(events, job.tasks())...)
+	}
+	switch {
+	case job.ends() && result.IsZero():
+		errs = append(errs, fmt.Errorf("it has ended, and no result was stored"))
+	case !job.ends() && !result.IsZero():
+		errs = append(errs, fmt.Errorf("a result was stored although nobody ended it"))
+	}
+	for _, e := range events {
+		if e.Kind == taskmanagertest.Started && !result.IsZero() && e.At.After(result) {
+			errs = append(errs, fmt.Errorf("%s after the result was stored", e))
+		}
 	}
 	return errs
 }
@@ -55,6 +117,36 @@ func checkCheckpoints(events []taskmanagertest.Event) (errs []error) {
 		case taskmanagertest.Started:
 			if e.Checkpoint < newest {
 				errs = append(errs, fmt.Errorf("%s, but checkpoint %d is complete", e, newest))
+			}
+		}
+	}
+	return errs
+}
+
+// checkNotices: before a source takes part in a checkpoint it has been told that the one before is
+// complete, if that was stored and the source took part in it, whichever leader stored it.
+func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event) (errs []error) {
+	stored := map[int64]bool{}
+	for _, r := range s.world.ha.Audit() {
+		dir, n, ok := checkpointPath(r.Path)
+		if ok && r.Operation == "create" && r.Err == nil && strings.Contains(dir, job.graph.ID.String()) {
+			stored[n] = true
+		}
+	}
+	last, told := map[id.ExecutionAttempt]int64{}, map[id.ExecutionAttempt]int64{}
+	for _, e := range events {
+		if v := job.graph.Vertex(e.Attempt.Vertex); v == nil || !v.Source {
+			continue
+		}
+		switch e.Kind {
+		case taskmanagertest.Completed:
+			told[e.Attempt] = max(told[e.Attempt], e.Checkpoint)
+		case taskmanagertest.Acknowledged:
+			if last[e.Attempt] > told[e.Attempt] {
+				errs = append(errs, fmt.Errorf("%s, and it was never told that checkpoint %d is complete", e, last[e.Attempt]))
+			}
+			if stored[e.Checkpoint] {
+				last[e.Attempt] = e.Checkpoint
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/id"
@@ -13,16 +15,18 @@ import (
 type schedule struct {
 	world *world
 	jobs  []*submission
-	// taskManagerFaults: TaskManagers and job processes die too, so tasks may restart.
-	taskManagerFaults bool
+	// dataPlaneFaults: TaskManagers and job processes die too, so tasks may restart.
+	dataPlaneFaults bool
 	// passing faults, which end by themselves.
-	passing []passing
+	passing []*passing
+
+	traceMu sync.Mutex // guards trace
 	trace   []string
 }
 
-// passing is a fault that ends at a given time.
+// passing is a fault that ends at a given time, or when the world is healed.
 type passing struct {
-	until time.Time
+	timer *time.Timer
 	end   func()
 }
 
@@ -30,11 +34,13 @@ type passing struct {
 // a lost TaskManager from a slow one: heartbeat.timeout (60 s here) for links between processes, and
 // jobmaster.adoption-timeout (30 s) for a TaskManager that cannot hear of a new leader.
 const (
-	longestCut  = 25 * time.Second
-	longestDeaf = 12 * time.Second
+	longestCut  = 30 * time.Second
+	longestDeaf = 15 * time.Second
 )
 
 func (s *schedule) note(format string, args ...any) {
+	s.traceMu.Lock()
+	defer s.traceMu.Unlock()
 	s.trace = append(s.trace, time.Now().Format("15:04:05.000")+" "+fmt.Sprintf(format, args...))
 }
 
@@ -56,15 +62,15 @@ func (s *schedule) print() {
 
 // step does one thing and waits a moment.
 func (s *schedule) step() {
-	s.endPassing()
 	faults := []func(){
 		s.killJobManager, s.killJobManager, s.startJobManager, s.startJobManager,
-		s.freezeJobManager, s.expireJobManager, s.expireTaskManager,
+		s.freezeJobManager, s.freezeTaskManager, s.expireJobManager, s.expireTaskManager,
 		s.disconnectJobManager, s.disconnectTaskManager, s.cut, s.cut,
-		s.submit, s.drain, s.cancel,
+		s.submit, s.submitAgain, s.drain, s.cancel,
+		s.drill, s.drill, s.drill, s.drill, s.drill,
 	}
-	if s.taskManagerFaults {
-		faults = append(faults, s.killTaskManager, s.killTaskManager, s.killProcess)
+	if s.dataPlaneFaults {
+		faults = append(faults, s.killTaskManager, s.killTaskManager, s.killProcess, s.killProcess, s.cutPower)
 	}
 	faults[s.world.rand.IntN(len(faults))]()
 	// Often at once, so that faults fall into the middle of a take-over.
@@ -72,49 +78,80 @@ func (s *schedule) step() {
 	<-time.After(pauses[s.world.rand.IntN(len(pauses))])
 }
 
-func (s *schedule) endPassing() {
-	var rest []passing
-	for _, p := range s.passing {
-		if time.Now().Before(p.until) {
-			rest = append(rest, p)
-		} else {
-			p.end()
-		}
-	}
-	s.passing = rest
+// pass lets a fault end after a random time.
+func (s *schedule) pass(most time.Duration, end func()) {
+	p := &passing{end: sync.OnceFunc(end)}
+	p.timer = time.AfterFunc(time.Duration(s.world.rand.Int64N(int64(most))), p.end)
+	s.passing = append(s.passing, p)
 }
 
-func (s *schedule) pass(most time.Duration, end func()) {
-	s.passing = append(s.passing, passing{time.Now().Add(time.Duration(s.world.rand.Int64N(int64(most - 8*time.Second)))), end})
+// heal ends every fault.
+func (s *schedule) heal() {
+	s.note("heal")
+	for _, p := range s.passing {
+		p.timer.Stop()
+		p.end()
+	}
+	s.passing = nil
+	s.world.heal()
 }
 
 func (s *schedule) any(of []*process) *process { return of[s.world.rand.IntN(len(of))] }
 
-func (s *schedule) killJobManager() {
+// leader is the JobManager whose Dispatcher leads, and so runs the jobs, or nil.
+func (s *schedule) leader() *process {
+	for _, p := range s.world.jobManagers {
+		if p.alive() && p.present().backend.leads() {
+			return p
+		}
+	}
+	return nil
+}
+
+// victim is a JobManager, mostly the leader.
+func (s *schedule) victim() *process {
 	p := s.any(s.world.jobManagers)
+	if s.world.rand.IntN(3) > 0 {
+		if leader := s.leader(); leader != nil {
+			return leader
+		}
+	}
+	return p
+}
+
+func (s *schedule) killJobManager() {
+	p := s.victim()
 	s.note("kill %s", p.name)
-	s.world.kill(p)
+	p.kill()
 }
 
 func (s *schedule) startJobManager() {
 	for _, p := range s.world.jobManagers {
 		if !p.alive() {
 			s.note("start %s", p.name)
-			s.world.start(p)
+			p.start()
 			return
 		}
 	}
 }
 
-func (s *schedule) freezeJobManager() {
-	p := s.any(s.world.jobManagers)
+func (s *schedule) freezeJobManager() { s.freeze(s.victim(), longestCut) }
+
+func (s *schedule) freezeTaskManager() { s.freeze(s.any(s.world.taskManagers), longestDeaf) }
+
+func (s *schedule) freeze(p *process, most time.Duration) {
 	s.note("freeze %s", p.name)
-	s.world.freeze(p)
-	s.pass(longestCut, func() { s.note("thaw %s", p.name); s.world.thaw(p) })
+	p.freeze()
+	s.thawLater(p, most)
+}
+
+func (s *schedule) thawLater(p *process, most time.Duration) {
+	unaware := time.Duration(s.world.rand.IntN(2)) * time.Duration(s.world.rand.Int64N(int64(2*time.Second)))
+	s.pass(most, func() { s.note("thaw %s", p.name); p.thaw(unaware) })
 }
 
 func (s *schedule) expireJobManager() {
-	p := s.any(s.world.jobManagers)
+	p := s.victim()
 	s.note("expire the session of %s", p.name)
 	s.world.ha.ExpireSession(p.name)
 }
@@ -125,18 +162,22 @@ func (s *schedule) expireTaskManager() {
 	s.world.ha.ExpireSession(p.name)
 }
 
-func (s *schedule) disconnectJobManager() { s.disconnect(s.any(s.world.jobManagers), longestCut) }
+func (s *schedule) disconnectJobManager() { s.disconnect(s.victim(), longestCut) }
 
 func (s *schedule) disconnectTaskManager() { s.disconnect(s.any(s.world.taskManagers), longestDeaf) }
 
 func (s *schedule) disconnect(p *process, most time.Duration) {
 	s.note("cut %s off from the HA services", p.name)
 	s.world.ha.Disconnect(p.name)
+	s.reconnectLater(p, most)
+}
+
+func (s *schedule) reconnectLater(p *process, most time.Duration) {
 	s.pass(most, func() { s.note("connect %s with the HA services", p.name); s.world.ha.Reconnect(p.name) })
 }
 
 func (s *schedule) cut() {
-	a, b := s.any(s.world.jobManagers), s.any(s.world.all())
+	a, b := s.victim(), s.any(s.world.all())
 	if a == b {
 		return
 	}
@@ -147,25 +188,66 @@ func (s *schedule) cut() {
 
 func (s *schedule) killTaskManager() {
 	p := s.any(s.world.taskManagers)
-	if p.alive() {
-		s.note("kill %s", p.name)
-		s.world.kill(p)
-		s.pass(longestCut, func() {
-			if !p.alive() {
-				s.note("start %s", p.name)
-				s.world.start(p)
-			}
-		})
+	if !p.alive() {
+		return
+	}
+	s.note("kill %s", p.name)
+	p.kill()
+	if s.world.rand.IntN(2) == 0 {
+		s.note("start %s", p.name)
+		p.start()
 	}
 }
 
 func (s *schedule) killProcess() {
 	if job := s.running(); job != nil {
-		p := s.any(s.world.taskManagers)
+		s.killProcessOf(job)
+	}
+}
+
+func (s *schedule) killProcessOf(job *submission) {
+	// At one of the TaskManagers that have one.
+	for _, i := range s.world.rand.Perm(len(s.world.taskManagers)) {
+		p := s.world.taskManagers[i]
 		if s.world.tasks.KillProcess(job.graph.ID, id.TaskManager(p.name)) {
 			s.note("kill the process of job %s at %s", job.graph.ID, p.name)
+			return
 		}
 	}
+}
+
+// cutPower ends everything at one instant; what was not synced is lost. Then all start again.
+func (s *schedule) cutPower() {
+	s.note("power cut")
+	for _, p := range s.world.all() {
+		p.present().crash()
+	}
+	for _, p := range s.world.all() {
+		<-p.present().ended
+	}
+	s.world.files.Crash()
+	<-time.After(time.Duration(s.world.rand.Int64N(int64(time.Minute))))
+	s.note("power is back")
+	for _, i := range s.world.rand.Perm(len(s.world.all())) {
+		s.world.all()[i].start()
+	}
+}
+
+// blackout ends all JobManagers of a healthy cluster for a time that is shorter than the orphan timeout.
+func (s *schedule) blackout() {
+	s.heal()
+	s.await("every job is as it should before the blackout", s.allAsTheyShould)
+	for _, p := range s.world.jobManagers {
+		p.kill()
+	}
+	dark := time.Duration(s.world.rand.Int64N(int64(orphanTimeout - 10*time.Second)))
+	s.note("no JobManager for %s", dark)
+	<-time.After(dark)
+	s.note("start all JobManagers")
+	for _, p := range s.world.jobManagers {
+		p.start()
+	}
+	s.world.chance.pause(false)
 }
 
 // submit sends a job in the background of the faults; when nobody acknowledges it in time it is sent
@@ -173,7 +255,7 @@ func (s *schedule) killProcess() {
 func (s *schedule) submit() {
 	free := slots * taskManagers
 	for _, job := range s.jobs {
-		if !job.drained && !job.cancelled {
+		if !job.ends() {
 			free -= job.graph.Slots()
 		}
 	}
@@ -183,18 +265,36 @@ func (s *schedule) submit() {
 	}
 	s.note("submit job %s: %d vertices, parallelism %d, checkpoints every %s",
 		job.graph.ID, len(job.graph.Vertices), job.graph.DefaultParallelism, job.graph.Checkpointing.Interval)
+	s.jobs = append(s.jobs, job)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := s.send(ctx, job); err != nil {
 		s.note("submit: %v", err)
 	}
-	s.jobs = append(s.jobs, job)
+}
+
+// submitAgain sends a job that is known, or has ended, once more: it changes nothing.
+func (s *schedule) submitAgain() {
+	var known []*submission
+	for _, job := range s.jobs {
+		if job.acknowledged {
+			known = append(known, job)
+		}
+	}
+	if len(known) == 0 {
+		return
+	}
+	job := known[s.world.rand.IntN(len(known))]
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err := ask(ctx, s.world.client, protocol.SubmitJob, protocol.SubmitJobRequest{Graph: job.graph})
+	s.note("submit job %s again: %v", job.graph.ID, err)
 }
 
 // running is a job that nobody has ended, or nil.
 func (s *schedule) running() *submission {
 	for _, i := range s.world.rand.Perm(len(s.jobs)) {
-		if job := s.jobs[i]; job.acknowledged && !job.drained && !job.cancelled {
+		if job := s.jobs[i]; job.acknowledged && !job.ends() {
 			return job
 		}
 	}
@@ -202,33 +302,35 @@ func (s *schedule) running() *submission {
 }
 
 func (s *schedule) drain() {
-	if job := s.running(); job != nil && s.world.rand.IntN(2) == 0 {
-		s.note("end the input of job %s", job.graph.ID)
-		job.drained = true
-		s.world.tasks.Drain(job.graph.ID)
+	if job := s.running(); job != nil {
+		s.drainJob(job)
 	}
+}
+
+func (s *schedule) drainJob(job *submission) {
+	s.note("end the input of job %s", job.graph.ID)
+	job.drained = true
+	s.world.tasks.Drain(job.graph.ID)
 }
 
 func (s *schedule) cancel() {
 	job := s.running()
-	if job == nil || s.world.rand.IntN(2) == 0 {
+	if job == nil {
 		return
 	}
+	s.note("cancel job %s", job.graph.ID)
+	// An answer that is lost does not say whether it is cancelled: so whatever comes, it is asked for until
+	// it is.
+	job.cancelled = true
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	s.sendCancel(ctx, job)
+}
+
+func (s *schedule) sendCancel(ctx context.Context, job *submission) {
 	_, err := ask(ctx, s.world.client, protocol.CancelJob, protocol.CancelJobRequest{Job: job.graph.ID})
-	s.note("cancel job %s: %v", job.graph.ID, err)
 	if err != nil {
-		// Whether it was cancelled nobody knows: only asking on settles it.
-		ctx, stop := context.WithTimeout(context.Background(), settleTimeout)
-		defer stop()
-		s.note("heal, to cancel")
-		s.world.heal()
-		s.passing = nil
-		if _, err = ask(ctx, s.world.client, protocol.CancelJob, protocol.CancelJobRequest{Job: job.graph.ID}); err != nil {
-			s.world.t.Errorf("cancel job %s: %v", job.graph.ID, err)
-		}
-		s.world.chance.pause(false)
+		s.note("cancel: %v", err)
 	}
-	job.cancelled = true
+	job.cancelAnswered = err == nil || errors.Is(err, protocol.ErrJobEnded)
 }

@@ -5,12 +5,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
@@ -18,6 +22,9 @@ var (
 	seeds = flag.Int("seeds", 1000, "number of schedules, from seed 0 on")
 	seed  = flag.Int64("seed", -1, "run this schedule only, and print what happened")
 )
+
+// What all schedules together went through.
+var drillsDone, terms, messagesRefused, writesRefused atomic.Int64
 
 // binary is the program of every simulated job; nobody runs it.
 var (
@@ -30,11 +37,21 @@ func TestSchedules(t *testing.T) {
 	if *seed >= 0 {
 		first, last = *seed, *seed+1
 	}
+	var failed atomic.Bool
+	failFast := flag.Lookup("test.failfast").Value.String() == "true"
+	t.Cleanup(func() {
+		t.Logf("%d terms, %d drills, %d messages and %d writes of leaders of the past refused",
+			terms.Load(), drillsDone.Load(), messagesRefused.Load(), writesRefused.Load())
+	})
 	for n := first; n < last; n++ {
 		t.Run(fmt.Sprintf("seed=%d", n), func(t *testing.T) {
 			t.Parallel()
+			if failFast && failed.Load() {
+				t.SkipNow()
+			}
 			synctest.Test(t, func(t *testing.T) { runSchedule(t, uint64(n)) })
 			if t.Failed() {
+				failed.Store(true)
 				t.Logf("replay: go test ./test/simulation -run TestSchedules -seed %d -v", n)
 			}
 		})
@@ -44,7 +61,7 @@ func TestSchedules(t *testing.T) {
 // runSchedule is one simulated life of a cluster.
 func runSchedule(t *testing.T, n uint64) {
 	w := newWorld(t, n)
-	s := &schedule{world: w, taskManagerFaults: n%4 == 3}
+	s := &schedule{world: w, dataPlaneFaults: n%4 == 3}
 	defer func() {
 		w.close()
 		if t.Failed() || *seed >= 0 {
@@ -55,8 +72,7 @@ func runSchedule(t *testing.T, n uint64) {
 	for range 1 + w.rand.IntN(3) {
 		s.submit()
 	}
-	s.await("the first jobs run", s.allAsTheyShould)
-	if t.Failed() {
+	if s.await("the first jobs run", s.allAsTheyShould); t.Failed() {
 		return
 	}
 	for _, job := range s.jobs {
@@ -66,10 +82,27 @@ func runSchedule(t *testing.T, n uint64) {
 	for range 5 + w.rand.IntN(15) {
 		s.step()
 	}
-	s.note("heal")
-	w.heal()
+	if w.rand.IntN(12) == 0 {
+		s.blackout()
+	}
+	s.heal()
 	s.await("every job is as it should", s.allAsTheyShould)
+	s.startAgain()
+	s.await("nothing is left of jobs that ended", s.nothingLeft)
 	s.check()
+	s.count()
+}
+
+// startAgain ends all JobManagers and starts them again: jobs go on, and those that ended do not come back.
+func (s *schedule) startAgain() {
+	s.note("start all JobManagers again")
+	for _, p := range s.world.jobManagers {
+		p.kill()
+	}
+	for _, p := range s.world.jobManagers {
+		p.start()
+	}
+	s.await("every job is as it should after a new start", s.allAsTheyShould)
 }
 
 // settleTimeout is the virtual time that a healed cluster may take: restart delays, adoption, slots.
@@ -78,7 +111,7 @@ const settleTimeout = 10 * time.Minute
 // await waits until ok returns "", which is when nothing is amiss.
 func (s *schedule) await(what string, ok func() string) {
 	deadline := time.Now().Add(settleTimeout)
-	for {
+	for !s.world.t.Failed() {
 		amiss := ok()
 		if amiss == "" {
 			return
@@ -109,41 +142,70 @@ func (s *schedule) asItShould(job *submission) string {
 			return err.Error()
 		}
 	}
+	if job.cancelled && !job.cancelAnswered {
+		if s.sendCancel(ctx, job); !job.cancelAnswered {
+			return "cannot be cancelled"
+		}
+	}
 	d, err := ask(ctx, s.world.client, protocol.DescribeJob, protocol.DescribeJobRequest{Job: job.graph.ID})
 	if err != nil {
 		return err.Error()
 	}
-	state, live := d.Overview.State, len(s.world.tasks.Live(job.graph.ID))
-	switch {
-	case job.drained && !state.Terminal():
-		s.world.tasks.Drain(job.graph.ID) // tasks that were started again after the first time
-		return fmt.Sprintf("is %s, its input has ended", state)
-	case job.cancelled && !state.Terminal():
-		return fmt.Sprintf("is %s, it was cancelled", state)
-	case job.drained || job.cancelled:
-		if live > 0 || s.world.tasks.Processes(job.graph.ID) > 0 {
-			return fmt.Sprintf("is %s, and %d tasks in %d processes run", state, live, s.world.tasks.Processes(job.graph.ID))
-		}
-	case state != protocol.JobRunning || live != job.tasks() || d.Overview.Tasks[protocol.Running] != job.tasks():
-		return fmt.Sprintf("is %s (%s), %d of %d tasks run, the master says %v", state, d.Waiting, live, job.tasks(), d.Overview.Tasks)
+	if job.ends() {
+		return s.endedAsItShould(job, d)
+	}
+	live := len(s.world.tasks.Live(job.graph.ID))
+	if d.Overview.State != protocol.JobRunning || live != job.tasks() || d.Overview.Tasks[protocol.Running] != job.tasks() {
+		return fmt.Sprintf("is %s (%s), %d of %d tasks run, the master says %v", d.Overview.State, d.Waiting, live, job.tasks(), d.Overview.Tasks)
+	}
+	if !s.dataPlaneFaults && d.Overview.Restarts > 0 {
+		s.world.t.Errorf("job %s counts %d restarts: %v", job.graph.ID, d.Overview.Restarts, d.Failures)
 	}
 	return ""
 }
 
-// check verifies what must hold whatever happened.
-func (s *schedule) check() {
-	w := s.world
-	if err := checkFences(w); err != nil {
-		w.t.Error(err)
+func (s *schedule) endedAsItShould(job *submission, d protocol.JobDetails) string {
+	w, state := s.world, d.Overview.State
+	if !state.Terminal() {
+		if job.drained {
+			w.tasks.Drain(job.graph.ID) // tasks that were started again after the first time
+		}
+		return fmt.Sprintf("is %s, and should end", state)
 	}
-	for _, v := range w.tasks.Violations() {
-		w.t.Error(v)
+	if finished := state == protocol.JobFinished; !finished && !job.cancelled || finished && !job.drained || state == protocol.JobFailed {
+		w.t.Errorf("job %s ended as %s (drained %v, cancelled %v): %v", job.graph.ID, state, job.drained, job.cancelled, d.Failures)
 	}
+	if live, processes := len(w.tasks.Live(job.graph.ID)), w.tasks.Processes(job.graph.ID); live > 0 || processes > 0 {
+		return fmt.Sprintf("is %s, and %d tasks in %d processes run", state, live, processes)
+	}
+	return ""
+}
+
+// nothingLeft says what is left of jobs that have ended.
+func (s *schedule) nothingLeft() string {
+	var ended []id.Job
 	for _, job := range s.jobs {
-		for _, err := range s.checkJob(job) {
-			w.t.Errorf("job %s: %v", job.graph.ID, err)
+		if job.ends() {
+			ended = append(ended, job.graph.ID)
 		}
 	}
+	if left := s.world.leftovers(ended, s.dataPlaneFaults); len(left) > 0 {
+		return fmt.Sprint(left)
+	}
+	return ""
+}
+
+// count adds this schedule to what all went through.
+func (s *schedule) count() {
+	for _, r := range s.world.ha.Audit() {
+		switch {
+		case r.Operation == "lead":
+			terms.Add(1)
+		case errors.Is(r.Err, haservices.ErrNotLeader):
+			writesRefused.Add(1)
+		}
+	}
+	messagesRefused.Add(s.world.witness.messagesRefused())
 }
 
 // send uploads and submits a job, once.

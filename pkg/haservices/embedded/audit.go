@@ -66,3 +66,18 @@ func (c *Cluster) Nodes() map[string]string {
 	defer c.mu.Unlock()
 	return c.nodes.All()
 }
+
+// Peek returns the data of one node, for tests to look at from outside.
+func (c *Cluster) Peek(path string) (data string, found bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.nodes.Read(path)
+	return string(n.Data), err == nil
+}
+
+// Epoch returns the latest epoch of a component, 0 if nobody has led it.
+func (c *Cluster) Epoch(component haservices.Component) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.election(component).epoch
+}

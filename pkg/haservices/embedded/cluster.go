@@ -16,6 +16,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/internal/nodes"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // Config says how a Cluster behaves.
@@ -84,11 +85,14 @@ type election struct {
 	queue     []*contender // in the order of arrival
 	leader    *Term        // nil while nobody leads
 	published haservices.LeaderInformation
+	left      departure // of the leader before
 }
 
 // contender is one Campaign in an election's queue.
 type contender struct {
 	driver *Driver
+	me     haservices.Contender
+	since  time.Time
 	term   *Term // set when it has won
 	// dropped: the session ended before it won.
 	dropped bool
@@ -189,7 +193,7 @@ func (c *Cluster) silent(d *Driver, timeout time.Duration) {
 			c.expire(d)
 		}
 	})
-	d.timer = timer
+	d.timer, d.silentSince = timer, time.Now()
 }
 
 // back lets a process go on that was frozen or cut off, if it is neither now. It needs c.mu.
@@ -203,7 +207,7 @@ func (c *Cluster) back(d *Driver) {
 	d.stopTimer()
 	for _, t := range d.terms {
 		if t.resigned {
-			c.end(t)
+			c.end(t, protocol.Resigned)
 		}
 	}
 	for _, e := range c.elections {
@@ -221,7 +225,7 @@ func (c *Cluster) expire(d *Driver) {
 		})
 	}
 	for _, t := range d.terms {
-		c.end(t)
+		c.end(t, d.lossReason())
 	}
 	for _, e := range c.elections {
 		c.promote(e)
@@ -253,7 +257,7 @@ func (c *Cluster) tell(d *Driver) {
 }
 
 // end takes the leadership of t back, in the eyes of the cluster. It needs c.mu.
-func (c *Cluster) end(t *Term) {
+func (c *Cluster) end(t *Term, why protocol.SuccessionReason) {
 	if t.over {
 		return
 	}
@@ -261,6 +265,7 @@ func (c *Cluster) end(t *Term) {
 	e := c.election(t.component)
 	if e.leader == t {
 		e.leader, e.published = nil, haservices.LeaderInformation{}
+		e.left = departure{process: t.how.Leader, why: why, at: time.Now(), lastHeard: t.driver.silentSince}
 	}
 	c.promote(e)
 	c.notify()
@@ -278,7 +283,7 @@ func (c *Cluster) promote(e *election) {
 			continue
 		}
 		e.epoch++
-		k.term = newTerm(k.driver, e.component, e.epoch)
+		k.term = newTerm(k.driver, e.component, e.succession(k))
 		e.leader = k.term
 		// A term that is over and of which the process has not been told is forgotten here: it learns now.
 		if old := k.driver.terms[e.component]; old != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // Driver is a simulated process's access to its Cluster. It starts no goroutine.
@@ -17,10 +18,13 @@ type Driver struct {
 
 	// Guarded by cluster.mu.
 	frozen, cut, dead, closed bool
+	closing                   bool // Close has begun
 	// lostSight: cut off for a session timeout; by its own clock the process knows no leader any more.
 	lostSight bool
 	timer     *time.Timer // runs towards the end of the session, nil while the process is heard
-	terms     map[haservices.Component]*Term
+	// silentSince is when timer began to run, zero while the process is heard.
+	silentSince time.Time
+	terms       map[haservices.Component]*Term
 	// contending holds the components with a Campaign under way.
 	contending map[haservices.Component]bool
 }
@@ -37,7 +41,7 @@ func (d *Driver) running() bool { return !d.frozen && !d.cut && !d.dead && !d.cl
 func (d *Driver) stopTimer() {
 	if d.timer != nil {
 		d.timer.Stop()
-		d.timer = nil
+		d.timer, d.silentSince = nil, time.Time{}
 	}
 }
 
@@ -117,7 +121,7 @@ func (d *Driver) Campaign(ctx context.Context, c haservices.Component, me haserv
 	}
 	defer d.release(c)
 	for {
-		term, err := d.stand(ctx, c)
+		term, err := d.stand(ctx, c, me)
 		if term != nil {
 			return term, nil
 		}
@@ -150,8 +154,8 @@ func (d *Driver) release(c haservices.Component) {
 }
 
 // stand joins the queue and waits. Neither a term nor an error means that the session ended meanwhile.
-func (d *Driver) stand(ctx context.Context, c haservices.Component) (haservices.Term, error) {
-	k := &contender{driver: d}
+func (d *Driver) stand(ctx context.Context, c haservices.Component, me haservices.Contender) (haservices.Term, error) {
+	k := &contender{driver: d, me: me, since: time.Now()}
 	err := d.do(ctx, "campaign", c.Path(), haservices.ErrUnavailable, func() error {
 		e := d.cluster.election(c)
 		e.queue = append(e.queue, k)
@@ -188,7 +192,7 @@ func (d *Driver) leave(k *contender, c haservices.Component) {
 	e := d.cluster.election(c)
 	e.queue = slices.DeleteFunc(e.queue, func(other *contender) bool { return other == k })
 	if k.term != nil {
-		d.cluster.end(k.term)
+		d.cluster.end(k.term, protocol.Resigned)
 	}
 }
 
@@ -270,6 +274,7 @@ func (d *Driver) Close() error {
 	}
 	if d.running() {
 		d.stopTimer()
+		d.closing = true
 		c.expire(d)
 	}
 	d.closed = true

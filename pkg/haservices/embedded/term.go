@@ -6,6 +6,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // Term is one leadership of a simulated process.
@@ -13,6 +14,7 @@ type Term struct {
 	driver    *Driver
 	component haservices.Component
 	token     id.FencingToken
+	how       haservices.Succession
 	lost      chan struct{}
 
 	// Guarded by the cluster's mu.
@@ -21,8 +23,8 @@ type Term struct {
 	told     bool // lost is closed
 }
 
-func newTerm(d *Driver, c haservices.Component, epoch uint64) *Term {
-	return &Term{driver: d, component: c, token: id.NewFencingToken(epoch), lost: make(chan struct{})}
+func newTerm(d *Driver, c haservices.Component, how haservices.Succession) *Term {
+	return &Term{driver: d, component: c, token: id.NewFencingToken(how.Epoch), how: how, lost: make(chan struct{})}
 }
 
 // closeLost needs the cluster's mu.
@@ -95,7 +97,7 @@ func (t *Term) Resign(ctx context.Context) {
 	t.resigned = true
 	t.closeLost()
 	if t.driver.running() {
-		c.end(t)
+		c.end(t, protocol.Resigned)
 		c.tell(t.driver)
 	}
 	c.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +93,9 @@ var cases = []struct {
 	{"campaign/second contender", secondContender},
 	{"campaign/a contender that left is passed over", contenderThatLeft},
 	{"campaign/100 quick changes", quickChanges},
+	{"succession/after Resign and Close", successionAfterResign},
+	{"succession/after Kill", successionAfterKill},
+	{"succession/after Expire", successionAfterExpire},
 	{"fencing/resigned term", resignedTermCannotWrite},
 	{"fencing/deposed term", deposedTermCannotWrite},
 	{"fencing/writer that never looks", writerThatNeverLooks},
@@ -121,12 +125,15 @@ type suite struct {
 	*testing.T
 	Fixture
 	ctx context.Context
+
+	mu     sync.Mutex // guards madeUp
+	madeUp map[haservices.Driver]haservices.Contender
 }
 
 func newSuite(t *testing.T, f Fixture) *suite {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	return &suite{T: t, Fixture: f, ctx: ctx}
+	return &suite{T: t, Fixture: f, ctx: ctx, madeUp: map[haservices.Driver]haservices.Contender{}}
 }
 
 func (s *suite) need(name string, hook bool) {
@@ -159,7 +166,14 @@ func (s *suite) me(d haservices.Driver) haservices.Contender {
 	if s.Contender != nil {
 		return s.Contender(d)
 	}
-	return haservices.Contender{Process: id.NewInstance(), Host: "localhost", PID: os.Getpid(), Address: "127.0.0.1:6123"}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	me, ok := s.madeUp[d]
+	if !ok {
+		me = haservices.Contender{Process: id.NewInstance(), Host: "localhost", PID: os.Getpid(), Address: "127.0.0.1:6123"}
+		s.madeUp[d] = me
+	}
+	return me
 }
 
 // lead campaigns until d leads c.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/internal/nodes"
+	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -51,10 +52,10 @@ func (d *Driver) contend(ctx context.Context, c haservices.Component, me haservi
 	defer changes.Cancel()
 	g := guard{driver: d, latch: l, me: me, ended: make(chan struct{}, 1)}
 	defer g.stop()
-	tries := 0
+	tries, noticed := 0, time.Now()
 	for {
 		changes.Refresh()
-		t, err := d.tryToLead(c, l, me)
+		t, err := d.tryToLead(c, l, me, noticed)
 		switch {
 		case err == nil:
 			return t, nil
@@ -72,9 +73,15 @@ func (d *Driver) contend(ctx context.Context, c haservices.Component, me haservi
 		timer := time.NewTimer(pause)
 		select {
 		case <-changes.Wake:
+			if tries == 0 {
+				noticed = time.Now()
+			}
 		case <-g.ended:
-			tries = hasty
+			tries, noticed = hasty, time.Now()
 		case <-timer.C:
+			if tries == 0 {
+				noticed = time.Now()
+			}
 		case <-d.closed:
 			err = haservices.ErrClosed
 		case <-ctx.Done():
@@ -88,21 +95,26 @@ func (d *Driver) contend(ctx context.Context, c haservices.Component, me haservi
 }
 
 // tryToLead takes the lock and raises the epoch, or returns errHeld or errGone.
-func (d *Driver) tryToLead(c haservices.Component, l latch, me haservices.Contender) (*Term, error) {
+func (d *Driver) tryToLead(c haservices.Component, l latch, me haservices.Contender, noticed time.Time) (*Term, error) {
 	lock, err := l.try()
 	if err != nil {
 		return nil, err
 	}
 	epoch, err := l.raise(lock)
+	var how haservices.Succession
 	if err == nil {
-		err = l.describe(holder{Contender: me, Epoch: epoch, Since: time.Now(), Owner: nodes.Self()})
+		how = l.succession(epoch, me, l.holder(), noticed)
+		err = l.describe(holder{
+			Contender: me, Epoch: epoch, Since: how.Won, Owner: nodes.Self(),
+			Predecessor: how.Predecessor, Reason: how.Reason, LastHeard: how.LastHeard, Detected: how.Detected,
+		})
 	}
 	if err != nil {
 		l.release(lock)
 		return nil, err
 	}
 	d.leaders.Withdraw(c, nil) // what a dead leader left
-	return newTerm(d, c, l, lock, epoch, me), nil
+	return newTerm(d, c, l, lock, how), nil
 }
 
 // guard watches the holder of a lock on behalf of one contender.
@@ -161,7 +173,7 @@ func (g *guard) probe(ctx context.Context, h holder) {
 	for ctx.Err() == nil {
 		err := cfg.AwaitGone(ctx, h.Address, h.Process, cfg.ProbeTimeout)
 		if ctx.Err() == nil && errors.Is(err, rpc.ErrSilent) {
-			g.shoot(h, err)
+			g.shoot(h, err, time.Now().Add(-cfg.ProbeTimeout))
 		}
 		timer := time.NewTimer(cfg.ProbeTimeout)
 		select {
@@ -171,18 +183,20 @@ func (g *guard) probe(ctx context.Context, h holder) {
 		timer.Stop()
 		// One that refuses connections is on its way out, or not yet in: it was left the same time.
 		if ctx.Err() == nil && errors.Is(err, rpc.ErrGone) {
-			g.shoot(h, err)
+			g.shoot(h, err, time.Time{})
 		}
 	}
 }
 
 // shoot kills the holder, if it still is the holder. A frozen process gives its lock up in no other way.
-func (g *guard) shoot(h holder, reason error) {
+// lastHeard may be zero.
+func (g *guard) shoot(h holder, reason error, lastHeard time.Time) {
 	now := g.latch.holder()
 	if now == nil || now.Owner != h.Owner || now.Epoch != h.Epoch || !h.Owner.Alive() {
 		return
 	}
 	log := g.driver.cfg.Log.With(zap.Int("pid", h.Owner.PID), zap.String("leader-address", h.Address), zap.Uint64("epoch", h.Epoch))
+	g.latch.depart(departure{Contender: h.Contender, Epoch: h.Epoch, Reason: protocol.Shot, At: time.Now(), LastHeard: lastHeard})
 	if err := h.Owner.Kill(); err != nil {
 		log.Error("silent leader could not be killed", zap.Error(err))
 		return

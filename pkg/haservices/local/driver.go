@@ -153,7 +153,7 @@ func (d *Driver) Close() error {
 		t.Resign(context.Background())
 	}
 	d.calls.Wait()
-	return d.events.Close()
+	return errors.Join(d.events.Close(), d.tree.RemoveUnfinished())
 }
 
 // close ends all calls that wait, and returns the terms that are to be ended.

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/internal/nodes"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // latch is the directory of one component's lock.
@@ -34,6 +34,11 @@ type holder struct {
 	Epoch uint64        `json:"epoch"`
 	Since time.Time     `json:"since"`
 	Owner nodes.Process `json:"os-process"`
+	// How it came to lead: see haservices.Succession.
+	Predecessor *haservices.Contender     `json:"predecessor,omitempty"`
+	Reason      protocol.SuccessionReason `json:"reason,omitempty"`
+	LastHeard   time.Time                 `json:"last-heard,omitzero"`
+	Detected    time.Time                 `json:"detected,omitzero"`
 }
 
 var (
@@ -115,11 +120,7 @@ func (l latch) epoch() (uint64, error) {
 
 // describe writes who holds the lock. A power cut ends the holder too, so this needs no disk.
 func (l latch) describe(h holder) error {
-	data, err := json.MarshalIndent(h, "", "  ")
-	if err != nil {
-		return err
-	}
-	return l.tree.ReplaceIn(l.holderFile(), append(data, '\n'), false)
+	return l.tree.ReplaceIn(l.holderFile(), nodes.Readable(haservices.EncodeRecord(h)), false)
 }
 
 // holder reads who holds the lock; nil when it does not say.
@@ -129,7 +130,7 @@ func (l latch) holder() *holder {
 		return nil
 	}
 	var h holder
-	if json.Unmarshal(data, &h) != nil {
+	if haservices.DecodeRecord(data, &h) != nil {
 		return nil
 	}
 	return &h

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 // Term is the time for which this process holds one lock. A term has one writer at a time, and a node is
@@ -18,7 +20,7 @@ import (
 type Term struct {
 	driver    *Driver
 	component haservices.Component
-	me        haservices.Contender
+	how       haservices.Succession
 	token     id.FencingToken
 	latch     latch
 	lost      chan struct{}
@@ -27,9 +29,9 @@ type Term struct {
 	lock *os.File   // nil when the term is over
 }
 
-func newTerm(d *Driver, c haservices.Component, l latch, lock *os.File, epoch uint64, me haservices.Contender) *Term {
+func newTerm(d *Driver, c haservices.Component, l latch, lock *os.File, how haservices.Succession) *Term {
 	return &Term{
-		driver: d, component: c, me: me, token: id.NewFencingToken(epoch), latch: l, lock: lock, lost: make(chan struct{}),
+		driver: d, component: c, how: how, token: id.NewFencingToken(how.Epoch), latch: l, lock: lock, lost: make(chan struct{}),
 	}
 }
 
@@ -81,7 +83,7 @@ func (t *Term) publish(ctx context.Context, address string) error {
 	if err := t.fence(ctx); err != nil {
 		return err
 	}
-	return t.driver.leaders.Publish(t.component, t.me, t.token, address)
+	return t.driver.leaders.Publish(t.component, t.how.Leader, t.token, address)
 }
 
 // Write implements haservices.Term.
@@ -106,5 +108,8 @@ func (t *Term) Resign(context.Context) {
 		return
 	}
 	t.driver.leaders.Withdraw(t.component, &t.token)
+	if t.latch.current(t.lock) {
+		t.latch.depart(departure{Contender: t.how.Leader, Epoch: t.token.Epoch(), Reason: protocol.Resigned, At: time.Now()})
+	}
 	t.over()
 }

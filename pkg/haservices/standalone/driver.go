@@ -13,13 +13,15 @@
 // A TaskManager cannot derive a job master's token from a fixed address. It learns it as with the other
 // backends, from the leader's file, which means: with a storage directory, TaskManagers must reach it (as
 // they must reach the checkpoints anyway), and must have the same setting. One that does not reach it
-// finds no job master and says so in its log; it never guesses a token. Without a storage directory the
-// job master's address follows from the configuration like the others, and its token is zero on both sides.
+// finds no job master and never guesses a token: it warns that nobody took the slot that was leased to the
+// job (after taskmanager.slot.timeout), and frees it. Without a storage directory the job master's address
+// follows from the configuration like the others, and its token is zero on both sides.
 package standalone
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -233,7 +235,7 @@ func (d *Driver) Close() error {
 	if d.events == nil {
 		return nil
 	}
-	return d.events.Close()
+	return errors.Join(d.events.Close(), d.tree.RemoveUnfinished())
 }
 
 func (d *Driver) close() []*Term {

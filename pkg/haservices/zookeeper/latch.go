@@ -68,11 +68,14 @@ type candidacy struct {
 	latch     string // the parent node
 	guid      string
 	node      string // "" until it has been created or found
+	// noticed is when we learned that the one before us had gone; at first, when we began to stand.
+	noticed   time.Time
+	suspicion suspicion
 }
 
 // stand gets in line and waits until this process leads.
 func (d *Driver) stand(ctx context.Context, s *session, c haservices.Component, me haservices.Contender, claim *stake) (*Term, error) {
-	k := &candidacy{driver: d, session: s, component: c, me: me, latch: d.latchPath(c), guid: uuid.NewString()}
+	k := &candidacy{driver: d, session: s, component: c, me: me, latch: d.latchPath(c), guid: uuid.NewString(), noticed: time.Now()}
 	term, err := k.run(ctx, claim)
 	if term == nil {
 		// The session may live on, and with it the node: an outcome unknown, a caller in a hurry.
@@ -174,8 +177,13 @@ func (k *candidacy) win(ctx context.Context, claim *stake) (*Term, error) {
 		return nil, fmt.Errorf("read latch of %s: %w", k.component, err)
 	}
 	version := parent.stat.Version
-	token := id.NewFencingToken(uint64(version) + 1)
-	data := encode(leadership{Token: token, Epoch: token.Epoch(), Contender: k.me, Since: time.Now().UTC().Truncate(time.Millisecond)})
+	how := k.succession(ctx, parent)
+	how.Won = time.Now().UTC()
+	token := id.NewFencingToken(how.Epoch)
+	data := encode(leadership{
+		Token: token, Epoch: how.Epoch, Contender: k.me, Since: how.Won,
+		Predecessor: how.Predecessor, Reason: how.Reason, LastHeard: how.LastHeard, Detected: how.Detected.UTC(),
+	})
 	operations := []any{
 		check(k.node, anyVersion),
 		&zk.SetDataRequest{Path: k.latch, Data: data, Version: version},
@@ -198,7 +206,7 @@ func (k *candidacy) win(ctx context.Context, claim *stake) (*Term, error) {
 	}
 	switch {
 	case err == nil:
-		return d.newTerm(k, token, version+1, claim), nil
+		return d.newTerm(k, how, token, version+1, claim), nil
 	case refusedFor(err, zk.ErrBadVersion), refusedFor(err, zk.ErrNoNode):
 		return nil, nil // another contender, an evictor or the end of a session came between
 	default:

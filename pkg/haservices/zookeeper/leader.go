@@ -3,7 +3,6 @@ package zookeeper
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -158,7 +157,7 @@ func (d *Driver) decodeLeader(path string, r reading) (leader haservices.LeaderI
 	if !r.known || !r.exists {
 		return leader
 	}
-	if err := json.Unmarshal(r.data, &leader); err != nil {
+	if err := haservices.DecodeRecord(r.data, &leader); err != nil {
 		d.log.Warn("leader node not understood", logging.Znode(path), zap.Error(err))
 		return haservices.LeaderInformation{}
 	}

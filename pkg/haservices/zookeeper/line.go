@@ -2,7 +2,6 @@ package zookeeper
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -35,6 +35,7 @@ func (k *candidacy) waitFor(ctx context.Context, before string) error {
 	for {
 		them, theirsChanged := theirs.read()
 		if them.known && them.session == k.session && !them.exists {
+			k.noticed = time.Now()
 			return nil
 		}
 		us, oursChanged := ours.read()
@@ -69,7 +70,7 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 			return // gone, or the session is over
 		}
 		var them latchNode
-		if err := json.Unmarshal(n.data, &them); err != nil {
+		if err := haservices.DecodeRecord(n.data, &them); err != nil {
 			d.log.Warn("latch node not understood", logging.Znode(path), zap.Error(err))
 			return
 		}
@@ -91,7 +92,10 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 
 // verdict is a reason to evict a process.
 type verdict struct {
-	why string // "" for none
+	why    string // "" for none
+	reason protocol.SuccessionReason
+	// lastHeard is when a silent process was heard last.
+	lastHeard time.Time
 	// version in which its node may be deleted.
 	version int32
 	// asked is the transaction that asked a silent process for an answer, 0 for other reasons.
@@ -104,18 +108,20 @@ func (k *candidacy) judge(ctx context.Context, path string, n node, them latchNo
 	switch {
 	case d.client.owns(n.stat.EphemeralOwner):
 		// Left over from a campaign or a session of ours that has ended.
-		return verdict{why: "our own, from before", version: anyVersion}, nil
+		return verdict{why: "our own, from before", reason: protocol.SessionLost, version: anyVersion}, nil
 	case d.cfg.AwaitGone == nil || them.Address == "":
 		<-ctx.Done()
 		return verdict{}, ctx.Err()
-	case d.isCondemned(them.Process, n.stat.Czxid):
-		return verdict{why: "process was silent before", version: anyVersion}, nil
+	}
+	if since, condemned := d.isCondemned(them.Process, n.stat.Czxid); condemned {
+		lastHeard := since.Add(-d.cfg.ProbeTimeout)
+		return verdict{why: "process was silent before", reason: protocol.Silent, lastHeard: lastHeard, version: anyVersion}, nil
 	}
 	err := d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
 	gone := errors.Is(err, rpc.ErrGone)
 	switch {
 	case gone && !them.EvictedAlive:
-		return verdict{why: "process is gone", version: anyVersion}, nil
+		return verdict{why: "process is gone", reason: protocol.ProcessGone, version: anyVersion}, nil
 	case gone, errors.Is(err, rpc.ErrSilent):
 		return k.challenge(ctx, path)
 	default:
@@ -132,12 +138,14 @@ func (k *candidacy) challenge(ctx context.Context, path string) (verdict, error)
 	if err != nil {
 		return verdict{}, err
 	}
-	var them latchNode
-	if err := json.Unmarshal(n.data, &them); err != nil {
+	// The node is another process's, perhaps of a newer build: what else is in it stays.
+	data, err := haservices.PatchRecord(n.data, struct {
+		Challenge string `json:"challenge"`
+	}{word})
+	if err != nil {
 		return verdict{}, err
 	}
-	them.Challenge = word
-	stat, err := k.session.set(ctx, path, encode(them), n.stat.Version)
+	stat, err := k.session.set(ctx, path, data, n.stat.Version)
 	if errors.Is(err, zk.ErrBadVersion) {
 		return verdict{}, nil // it has just answered somebody else
 	}
@@ -147,7 +155,10 @@ func (k *candidacy) challenge(ctx context.Context, path string) (verdict, error)
 	if answered, err := k.awaitAnswer(ctx, path, word); err != nil || answered {
 		return verdict{}, err
 	}
-	return verdict{why: "process is silent", version: stat.Version, asked: stat.Mzxid}, nil
+	return verdict{
+		why: "process is silent", reason: protocol.Silent, lastHeard: time.Now().Add(-k.driver.cfg.ProbeTimeout),
+		version: stat.Version, asked: stat.Mzxid,
+	}, nil
 }
 
 func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, error) {
@@ -159,7 +170,7 @@ func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, e
 	for {
 		r, changed := node.read()
 		var them latchNode
-		if r.known && json.Unmarshal(r.data, &them) == nil && them.Answer == word {
+		if r.known && haservices.DecodeRecord(r.data, &them) == nil && them.Answer == word {
 			return true, nil
 		}
 		if r.known && r.session == k.session && !r.exists {
@@ -186,22 +197,27 @@ func (k *candidacy) evict(ctx context.Context, path string, found verdict, them 
 	d := k.driver
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
+	k.suspects(them, found)
 	err := k.session.multi(ctx, check(k.node, anyVersion), deletion(path, found.version))
 	if err != nil {
+		var r *refused
+		if errors.As(err, &r) {
+			k.suspicion = suspicion{} // it has answered, or is gone by other means
+		}
 		d.log.Debug("latch node not evicted", logging.Znode(path), zap.Error(err))
 		return
 	}
 	if found.asked != 0 {
 		d.condemn(them.Process, found.asked)
 	}
-	d.log.Info("evicted the contender before us", logging.Component(k.component.String()), zap.String("why", found.why),
+	d.log.Debug("evicted the contender before us", logging.Component(k.component.String()), zap.String("why", found.why),
 		zap.String("host", them.Host), zap.Int("pid", them.PID), logging.Znode(path))
 }
 
 // answer tells whoever has challenged our node that we live.
 func (d *Driver) answer(ctx context.Context, s *session, path string, r reading) {
 	var us latchNode
-	if err := json.Unmarshal(r.data, &us); err != nil || us.Challenge == us.Answer {
+	if err := haservices.DecodeRecord(r.data, &us); err != nil || us.Challenge == us.Answer {
 		return
 	}
 	us.Answer = us.Challenge
@@ -230,12 +246,13 @@ func (d *Driver) condemn(p id.Instance, asked int64) {
 	d.condemned[p] = condemnation{at: now, asked: asked}
 }
 
-// isCondemned is false for nodes that were created after the challenge: their creator lives.
-func (d *Driver) isCondemned(p id.Instance, created int64) bool {
+// isCondemned says whether a process was found silent, and when. It is false for nodes that were created
+// after the challenge: their creator lives.
+func (d *Driver) isCondemned(p id.Instance, created int64) (since time.Time, condemned bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, known := d.condemned[p]
-	return known && created < c.asked && time.Since(c.at) < d.cfg.SessionTimeout
+	return c.at, known && created < c.asked && time.Since(c.at) < d.cfg.SessionTimeout
 }
 
 // evictions counts how often this process was evicted from one component while it lived.

@@ -2,7 +2,6 @@ package zookeeper
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"path"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
 const (
@@ -35,6 +35,11 @@ func (d *Driver) latchPath(c haservices.Component) string {
 	return d.cfg.Root + "/" + latchFolder + "/" + c.Path()
 }
 
+// resignedPath is where leaders of c that go in order say so: leaderlatch/<component>_resigned.
+func (d *Driver) resignedPath(c haservices.Component) string {
+	return strings.TrimSuffix(d.latchPath(c), "_lock") + "_resigned"
+}
+
 func (d *Driver) leaderPath(c haservices.Component) string {
 	return d.cfg.Root + "/" + leaderFolder + "/" + c.Path()
 }
@@ -56,6 +61,11 @@ type leadership struct {
 	Epoch uint64          `json:"epoch"`
 	haservices.Contender
 	Since time.Time `json:"since"`
+	// How it came to lead: see haservices.Succession.
+	Predecessor *haservices.Contender     `json:"predecessor,omitempty"`
+	Reason      protocol.SuccessionReason `json:"reason"`
+	LastHeard   time.Time                 `json:"last-heard,omitzero"`
+	Detected    time.Time                 `json:"detected"`
 }
 
 // latchNode is the content of a contender's node.
@@ -70,14 +80,8 @@ type latchNode struct {
 	EvictedAlive bool `json:"evicted-alive,omitempty"`
 }
 
-// encode is JSON of values that cannot fail to encode.
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("zookeeper: encode %T: %v", v, err))
-	}
-	return b
-}
+// encode is for the records in nodes of our own.
+func encode(v any) []byte { return haservices.EncodeRecord(v) }
 
 // place is one node in a latch.
 type place struct {

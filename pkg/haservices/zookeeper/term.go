@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -22,6 +23,7 @@ type Term struct {
 	candidacy *candidacy
 	component haservices.Component
 	token     id.FencingToken
+	how       haservices.Succession
 	epoch     int32 // data version of the latch's parent node
 	number    int   // of the connection within the session, when it was won
 
@@ -34,16 +36,17 @@ type Term struct {
 
 	mu      sync.Mutex // guards the fields below
 	ended   bool
+	why     string // it ended
 	address string // published and to be kept so, "" for none
 }
 
 var _ haservices.Term = (*Term)(nil)
 
 // newTerm begins the term that k has won, and the goroutine that ends it.
-func (d *Driver) newTerm(k *candidacy, token id.FencingToken, epoch int32, claim *stake) *Term {
+func (d *Driver) newTerm(k *candidacy, how haservices.Succession, token id.FencingToken, epoch int32, claim *stake) *Term {
 	now, _ := d.client.state()
 	t := &Term{
-		driver: d, session: k.session, candidacy: k, component: k.component, token: token, epoch: epoch, number: now.number,
+		driver: d, session: k.session, candidacy: k, component: k.component, token: token, how: how, epoch: epoch, number: now.number,
 		lost: make(chan struct{}), withdrawn: make(chan struct{}), publishing: make(chan struct{}, 1), published: make(chan struct{}, 1),
 	}
 	t.publishing <- struct{}{}
@@ -52,7 +55,7 @@ func (d *Driver) newTerm(k *candidacy, token id.FencingToken, epoch int32, claim
 	d.mu.Lock()
 	claim.term = t
 	d.mu.Unlock()
-	d.log.Info("won leadership", logging.Component(k.component.String()), logging.Token(token), logging.Znode(k.node))
+	d.log.Debug("won leadership", logging.Component(k.component.String()), logging.Token(token), logging.Znode(k.node))
 	d.background(func(ctx context.Context) {
 		defer close(t.withdrawn)
 		t.run(running)
@@ -73,6 +76,12 @@ func (t *Term) over() bool {
 	return t.ended
 }
 
+// Why terms end in order; there are others.
+const (
+	endResigned  = "resigned"
+	endSuspended = "connection suspended"
+)
+
 // end makes the term over, once.
 func (t *Term) end(why string) {
 	t.mu.Lock()
@@ -80,10 +89,14 @@ func (t *Term) end(why string) {
 	if t.ended {
 		return
 	}
-	t.ended = true
+	t.ended, t.why = true, why
 	close(t.lost)
 	t.stop()
-	t.driver.log.Info("leadership ended", logging.Component(t.component.String()), logging.Token(t.token), zap.String("why", why))
+	level := zapcore.InfoLevel
+	if why == endResigned {
+		level = zapcore.DebugLevel // the election says so
+	}
+	t.driver.log.Log(level, "leadership ended", logging.Component(t.component.String()), logging.Token(t.token), zap.String("why", why))
 }
 
 // run watches what the term depends on, and returns when it is over.
@@ -103,7 +116,7 @@ func (t *Term) run(ctx context.Context) {
 		case now.session != t.session:
 			t.end("session lost")
 		case !c.cfg.TolerateSuspended && (!now.ready || now.number != t.number):
-			t.end("connection suspended")
+			t.end(endSuspended)
 		case alive && !us.exists:
 			t.driver.noteEviction(t.component)
 			t.end("evicted")
@@ -164,7 +177,7 @@ func (t *Term) unsent(err error) error {
 
 // Resign implements haservices.Term.
 func (t *Term) Resign(ctx context.Context) {
-	t.end("resigned")
+	t.end(endResigned)
 	select {
 	case <-t.withdrawn:
 	case <-ctx.Done():
@@ -189,6 +202,22 @@ func (t *Term) withdraw(ctx context.Context) {
 	}
 }
 
+// leave carries out operations, with a resignation if the term ends in order. A resignation that cannot be
+// left, because the component is being cleaned up, is no obstacle.
+func (t *Term) leave(ctx context.Context, operations []any) error {
+	for _, create := range []bool{false, true} {
+		farewell := t.farewell(create)
+		if farewell == nil {
+			break
+		}
+		err := t.session.multi(ctx, append(operations, farewell)...)
+		if !refusedAt(err, len(operations)) {
+			return err
+		}
+	}
+	return t.session.multi(ctx, operations...)
+}
+
 func (t *Term) deleteNodes(ctx context.Context) error {
 	s, k := t.session, t.candidacy
 	var leader []any
@@ -201,7 +230,7 @@ func (t *Term) deleteNodes(ctx context.Context) error {
 			leader = append(leader, deletion(path, anyVersion))
 		}
 	}
-	err := s.multi(ctx, append([]any{check(k.latch, t.epoch), deletion(k.node, anyVersion)}, leader...)...)
+	err := t.leave(ctx, append([]any{check(k.latch, t.epoch), deletion(k.node, anyVersion)}, leader...))
 	switch {
 	case err == nil:
 		return nil

@@ -152,8 +152,12 @@ func environment(g *jobgraph.JobGraph, tmp string) []string {
 	for k, v := range g.Env {
 		env = append(env, k+"="+v)
 	}
+	if g.MaxParallelism > 0 {
+		env = append(env, fmt.Sprintf("%s=%d", worker.EnvMaxParallelism, g.MaxParallelism))
+	}
 	return append(env,
 		worker.EnvMode+"="+worker.ModeWorker,
+		worker.EnvBufferTimeout+"="+g.BufferTimeout.String(),
 		fmt.Sprintf("%s=%d", worker.EnvParallelism, g.DefaultParallelism),
 		"TMPDIR="+tmp)
 }

@@ -107,11 +107,13 @@ type host struct {
 	lines      *observer.ObservedLogs
 }
 
-func newHost(t *testing.T) host {
+func newHost(t *testing.T) host { return newHostOf(t, files{}) }
+
+func newHostOf(t *testing.T, fetcher process.Fetcher) host {
 	core, lines := observer.New(zapcore.DebugLevel)
 	h := host{work: t.TempDir(), logs: t.TempDir(), lines: lines}
 	h.Launcher = process.New(process.Config{
-		Fetcher: files{}, WorkDir: h.work, LogDir: h.logs, LogPrefix: "tamias-test-taskexecutor-0-here", Log: zap.New(core),
+		Fetcher: fetcher, WorkDir: h.work, LogDir: h.logs, LogPrefix: "tamias-test-taskexecutor-0-here", Log: zap.New(core),
 	})
 	return h
 }

@@ -68,26 +68,58 @@ func (r *groupRunner) prepare(extra []string) error {
 	}
 	r.lifeline, r.log, r.handshake = lifelineEnd, log, handshake
 	r.given = []*os.File{lifeline, logEnd, handshakeEnd}
-	r.cmd = exec.Command(r.path, r.args...)
-	r.cmd.Env = append(r.env, extra...)
-	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
-	r.cmd.ExtraFiles = r.given
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r.env = append(r.env, extra...)
 	return nil
 }
 
-// Start implements runner.Runner.
-func (r *groupRunner) Start(context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer r.closeGiven()
-	if r.killed {
-		return errors.New("killed before the start")
+func (r *groupRunner) command() *exec.Cmd {
+	cmd := exec.Command(r.path, r.args...)
+	cmd.Env = r.env
+	cmd.Stdout, cmd.Stderr = r.out, r.out
+	cmd.ExtraFiles = r.given
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
+}
+
+// busyPauses are those between the tries to execute a file that is busy, about two seconds in all.
+var busyPauses = []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, time.Second}
+
+// Start implements runner.Runner. A binary that has just been written may be refused as busy although it was
+// closed: another goroutine forked while it was open, and its child holds it until it has executed its own
+// program. That takes a moment.
+func (r *groupRunner) Start(ctx context.Context) error {
+	err := r.start()
+	for _, pause := range busyPauses {
+		if !errors.Is(err, syscall.ETXTBSY) || ctx.Err() != nil {
+			break
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		err = r.start()
 	}
-	if err := r.cmd.Start(); err != nil {
+	r.closeGiven()
+	if err != nil {
 		r.lifeline.Close()
 		r.log.Close()
 		r.handshake.Close()
+	}
+	return err
+}
+
+// start tries once.
+func (r *groupRunner) start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.killed {
+		return errors.New("killed before the start")
+	}
+	r.cmd = r.command()
+	if err := r.cmd.Start(); err != nil {
 		return err
 	}
 	r.started = true

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
@@ -33,6 +34,11 @@ func (p *Process) deploy(r protocol.DeployTasksRequest) {
 		var restored int64
 		if d.Restore != nil {
 			restored, x.taken = d.Restore.Checkpoint, d.Restore.Checkpoint
+			if t.cfg.Restore != nil {
+				if err := t.cfg.Restore(p.job, d.Attempt, d.Restore); err != nil {
+					t.violate("attempt %s of job %s restores checkpoint %d: %v", d.Attempt, p.job, restored, err)
+				}
+			}
 		}
 		t.record(p, Started, d.Attempt, restored)
 		p.tellState(d.Attempt, protocol.Initializing, false, nil)
@@ -48,7 +54,7 @@ func (p *Process) run(a id.ExecutionAttempt) {
 	}
 	x.state, x.since = protocol.Running, time.Now()
 	p.tasks.record(p, Running, a, 0)
-	p.tellState(a, protocol.Running, false, nil)
+	p.tellState(a, protocol.Running, x.drained, nil)
 	if p.tasks.cfg.Bounded == nil || !x.source {
 		return
 	}
@@ -123,6 +129,9 @@ func (p *Process) cancel(r protocol.CancelTasksRequest) {
 	p.tasks.mu.Lock()
 	defer p.tasks.mu.Unlock()
 	for _, a := range r.Attempts {
+		if r.Discard {
+			p.tasks.record(p, Discarded, a, r.Completed)
+		}
 		if x := p.running[a]; x != nil && x.state != protocol.Canceling {
 			x.state = protocol.Canceling
 			p.tellState(a, protocol.Canceling, false, nil)
@@ -196,15 +205,28 @@ func (p *Process) barrier(a id.ExecutionAttempt, x *task, key barrierKey) bool {
 
 // acknowledge is called with the mutex held.
 func (p *Process) acknowledge(a id.ExecutionAttempt, x *task, checkpoint int64) {
-	x.acked[checkpoint] = true
-	ack := &protocol.AcknowledgeCheckpointRequest{Job: p.job, Attempt: a, Checkpoint: checkpoint}
-	for _, o := range p.graph.Vertex(a.Vertex).Operators {
-		ack.State = append(ack.State, protocol.OperatorState{
-			UID: o.UID, Subtask: a.Subtask, Raw: fmt.Appendf(nil, "%s@%d", a, checkpoint),
-		})
+	save := p.tasks.cfg.Save
+	if save == nil {
+		save = saveNothing
 	}
+	state, err := save(p.job, a, checkpoint, p.graph.Vertex(a.Vertex).Operators)
+	if err != nil {
+		p.tell(protocol.WorkerEvent{Decline: &protocol.DeclineCheckpointRequest{
+			Job: p.job, Attempt: a, Checkpoint: checkpoint, Reason: err.Error()}})
+		return
+	}
+	x.acked[checkpoint] = true
 	p.tasks.record(p, Acknowledged, a, checkpoint)
-	p.tell(protocol.WorkerEvent{Acknowledge: ack})
+	p.tell(protocol.WorkerEvent{Acknowledge: &protocol.AcknowledgeCheckpointRequest{
+		Job: p.job, Attempt: a, Checkpoint: checkpoint, State: state}})
+}
+
+// saveNothing is Config.Save for tasks without state files.
+func saveNothing(_ id.Job, a id.ExecutionAttempt, checkpoint int64, operators []jobgraph.Operator) (state []protocol.OperatorState, _ error) {
+	for _, o := range operators {
+		state = append(state, protocol.OperatorState{UID: o.UID, Subtask: a.Subtask, Raw: fmt.Appendf(nil, "%s@%d", a, checkpoint)})
+	}
+	return state, nil
 }
 
 func (p *Process) complete(r protocol.CompleteCheckpointRequest) {

@@ -26,6 +26,11 @@ type Config struct {
 	Bounded func(id.Job) time.Duration
 	// FailLaunch makes starting a process fail; nil means never.
 	FailLaunch func(id.Job, id.TaskManager) error
+	// Save writes a task's part of a checkpoint and returns what is acknowledged; an error declines the
+	// checkpoint. Nil: each operator has a few bytes of raw state. It must not use the Tasks.
+	Save func(j id.Job, a id.ExecutionAttempt, checkpoint int64, operators []jobgraph.Operator) ([]protocol.OperatorState, error)
+	// Restore looks at what a task starts from; an error is a violation. It must not use the Tasks.
+	Restore func(j id.Job, a id.ExecutionAttempt, r *protocol.RestoredState) error
 }
 
 // Kind is what happened.
@@ -46,6 +51,8 @@ const (
 	Acknowledged Kind = "acknowledged"
 	Completed    Kind = "completed"
 	Aborted      Kind = "aborted"
+	// Discarded: what the task prepared for checkpoints above Event.Checkpoint is gone.
+	Discarded Kind = "discarded"
 )
 
 // Event is one thing that happened to a task, or to a process (Attempt is zero then).

@@ -36,7 +36,7 @@ func Suffix(suffix string) Option { return func(s *settings) { s.suffix = suffix
 // been completed, its name begins with a dot and ends in ".inprogress"; then it is renamed to
 // part-SUBTASK-RUN-ATTEMPT-NUMBER and never changes again. RUN is the same for all files of this sink in one
 // job, so several jobs may write to one directory. Files of failed attempts are deleted when the subtask
-// starts again. Without checkpoints all files appear at the end of a bounded job, and never in an unbounded
+// starts again, or when the job ends, unless it keeps its checkpoints. Without checkpoints all files appear at the end of a bounded job, and never in an unbounded
 // one. Flink's FileSink.
 func Sink[T any](dir string, encode func(record T, dst []byte) []byte, opts ...Option) stream.TwoPhaseSink[T] {
 	s := settings{roll: 128 << 20, fs: filesystem.NewResolver()}
@@ -244,6 +244,16 @@ func (w *writer[T]) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Discard deletes what was prepared and is not committed.
+func (w *writer[T]) Discard(ctx context.Context) error {
+	var err error
+	for _, p := range w.pending {
+		err = errors.Join(err, w.fs.Delete(ctx, p.From))
+	}
+	w.pending = nil
+	return err
 }
 
 // Close deletes what no checkpoint covers. What was prepared stays: its checkpoint may be complete without

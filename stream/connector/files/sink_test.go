@@ -100,6 +100,24 @@ func TestFilesAppearWithTheirCheckpoint(t *testing.T) {
 	b.must(w.Close())
 }
 
+func TestDiscardLeavesWhatIsCommitted(t *testing.T) {
+	b := newBench(t)
+	w := b.open(task(0, 1, 0))
+	for n, record := range []string{"a", "b", "c"} {
+		b.must(w.Write(t.Context(), []string{record}))
+		_, err := w.PreCommit(t.Context(), int64(n+1))
+		b.must(err)
+	}
+	b.must(w.Write(t.Context(), []string{"d"}))
+	b.must(w.Commit(t.Context(), 1))
+	b.want("running", "a", 3)
+	b.must(w.Close())
+	b.want("closed", "a", 2)
+	b.must(w.Commit(t.Context(), 2)) // told after it was closed
+	b.must(w.(stream.Discarder).Discard(t.Context()))
+	b.want("discarded", "a b", 0)
+}
+
 func TestRestoreCommitsAndSweeps(t *testing.T) {
 	b := newBench(t)
 	w := b.open(task(0, 2, 0))

@@ -3,7 +3,6 @@ package nodes
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
@@ -19,29 +18,56 @@ type Events struct {
 	watcher *fsnotify.Watcher
 	failed  bool
 	closed  bool
-	subs    map[*Subscription]bool
-	done    chan struct{} // closed when the watcher's goroutine has ended
+	// subs by the paths that concern them; inside(dir) stands for everything directly in dir.
+	subs map[string]map[*Subscription]bool
+	// watching counts the subscriptions of each directory.
+	watching map[string]int
+	done     chan struct{} // closed when the watcher's goroutine has ended
 }
 
 // NewEvents returns events without a watcher.
 func NewEvents(log *zap.Logger) *Events {
-	return &Events{log: log, subs: map[*Subscription]bool{}}
+	return &Events{log: log, subs: map[string]map[*Subscription]bool{}, watching: map[string]int{}}
 }
 
-// Subscription is woken by changes in its directories. Waking up means: look again.
+// Subscription is woken by changes that concern it. Waking up means: look again.
 type Subscription struct {
-	events *Events
-	dirs   []string
+	events   *Events
+	dirs     []string
+	concerns []string
 	// Wake is received from.
 	Wake chan struct{} // room for one: many changes are one reason to look
 }
 
-// Subscribe watches directories; one that is not there now is watched from the Refresh after it came.
-func (e *Events) Subscribe(dirs ...string) *Subscription {
-	s := &Subscription{events: e, dirs: dirs, Wake: make(chan struct{}, 1)}
+// Subscribe watches a directory; one that is not there now is watched from the Refresh after it came.
+func (e *Events) Subscribe(dir string) *Subscription {
+	return e.subscribe([]string{dir}, []string{dir, inside(dir)})
+}
+
+// Follow watches a file below root, which may come and go together with its directories.
+func (e *Events) Follow(root, file string) *Subscription {
+	var dirs, concerns []string
+	for path := file; path != root; path = filepath.Dir(path) {
+		dirs, concerns = append(dirs, filepath.Dir(path)), append(concerns, path)
+	}
+	return e.subscribe(dirs, concerns)
+}
+
+func inside(dir string) string { return dir + string(filepath.Separator) }
+
+func (e *Events) subscribe(dirs, concerns []string) *Subscription {
+	s := &Subscription{events: e, dirs: dirs, concerns: concerns, Wake: make(chan struct{}, 1)}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.subs[s] = true
+	for _, path := range concerns {
+		if e.subs[path] == nil {
+			e.subs[path] = map[*Subscription]bool{}
+		}
+		e.subs[path][s] = true
+	}
+	for _, dir := range dirs {
+		e.watching[dir]++
+	}
 	if e.watcher == nil && !e.failed && !e.closed {
 		e.start()
 	}
@@ -68,29 +94,41 @@ func (e *Events) run(w *fsnotify.Watcher) {
 			if !ok {
 				return
 			}
-			e.notify(func(s *Subscription) bool {
-				return slices.Contains(s.dirs, filepath.Dir(event.Name)) || slices.Contains(s.dirs, event.Name)
-			})
+			e.notify(event.Name, inside(filepath.Dir(event.Name)))
 		case err, ok := <-w.Errors:
 			if !ok {
 				return
 			}
 			e.log.Debug("directory watch", zap.Error(err)) // an overflow: anything may have changed
-			e.notify(func(*Subscription) bool { return true })
+			e.notifyAll()
 		}
 	}
 }
 
-func (e *Events) notify(concerns func(*Subscription) bool) {
+func (e *Events) notify(paths ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for s := range e.subs {
-		if concerns(s) {
-			select {
-			case s.Wake <- struct{}{}:
-			default:
-			}
+	for _, path := range paths {
+		for s := range e.subs[path] {
+			s.wake()
 		}
+	}
+}
+
+func (e *Events) notifyAll() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, subs := range e.subs {
+		for s := range subs {
+			s.wake()
+		}
+	}
+}
+
+func (s *Subscription) wake() {
+	select {
+	case s.Wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -112,10 +150,16 @@ func (s *Subscription) Refresh() {
 func (s *Subscription) Cancel() {
 	e := s.events
 	e.mu.Lock()
-	delete(e.subs, s)
+	for _, path := range s.concerns {
+		delete(e.subs[path], s)
+		if len(e.subs[path]) == 0 {
+			delete(e.subs, path)
+		}
+	}
 	var unused []string
 	for _, dir := range s.dirs {
-		if !e.watched(dir) {
+		if e.watching[dir]--; e.watching[dir] == 0 {
+			delete(e.watching, dir)
 			unused = append(unused, dir)
 		}
 	}
@@ -127,16 +171,6 @@ func (s *Subscription) Cancel() {
 	for _, dir := range unused {
 		_ = w.Remove(dir) // fails if it is gone
 	}
-}
-
-// watched needs e.mu.
-func (e *Events) watched(dir string) bool {
-	for s := range e.subs {
-		if slices.Contains(s.dirs, dir) {
-			return true
-		}
-	}
-	return false
 }
 
 // Close stops the watcher and waits for its goroutine. Subscriptions are not woken any more.

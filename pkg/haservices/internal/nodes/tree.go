@@ -39,18 +39,26 @@ func NewTree(root string) (*Tree, error) {
 	if err := MakeDirectories(filepath.Join(root, temporaryDir)); err != nil {
 		return nil, fmt.Errorf("open HA nodes: %w", err)
 	}
-	names, err := os.ReadDir(filepath.Join(root, temporaryDir))
-	if err != nil {
+	if err := t.RemoveUnfinished(); err != nil {
 		return nil, fmt.Errorf("open HA nodes: %w", err)
 	}
+	return t, nil
+}
+
+// RemoveUnfinished deletes the temporary files of processes that have ended. Backends do that in the end
+// too, so that the last process that stops leaves nothing of one that was killed.
+func (t *Tree) RemoveUnfinished() error {
+	names, err := os.ReadDir(filepath.Join(t.root, temporaryDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err = nil
 	for _, name := range names {
 		if owner, ok := parseTemporary(name.Name()); ok && !owner.Alive() {
-			if err := os.RemoveAll(filepath.Join(root, temporaryDir, name.Name())); err != nil {
-				return nil, fmt.Errorf("open HA nodes: %w", err)
-			}
+			err = errors.Join(err, os.RemoveAll(filepath.Join(t.root, temporaryDir, name.Name())))
 		}
 	}
-	return t, nil
+	return err
 }
 
 // File is the file of a node, for those who need more than nodes can do.
@@ -156,6 +164,8 @@ func (t *Tree) Replace(file string, data []byte, durable bool) error {
 
 // ReplaceIn is Replace in a directory that must be there.
 func (t *Tree) ReplaceIn(file string, data []byte, durable bool) error {
+	changes <- struct{}{}
+	defer func() { <-changes }()
 	temporary := t.temporary()
 	err := writeFile(temporary, data, durable)
 	if err == nil {
@@ -170,6 +180,10 @@ func (t *Tree) ReplaceIn(file string, data []byte, durable bool) error {
 	}
 	return unknown(syncDirectory(filepath.Dir(file)))
 }
+
+// changes bounds how many files this process makes at a time. A file system gains nothing from more, and each
+// holds a thread: a JobManager that takes over a thousand jobs would have a thousand, in each other's way.
+var changes = make(chan struct{}, 32)
 
 func writeFile(name string, data []byte, durable bool) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

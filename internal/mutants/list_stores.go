@@ -1,0 +1,103 @@
+package main
+
+// stores: what is durable when, and what is deleted when.
+var stores = []mutant{
+	{
+		name: "create: node exists", breaks: "a node that is there is mine only if it says what I say",
+		file:  "pkg/haservices/internal/nodes/memory.go",
+		old:   "if found && !same {\n\t\t\treturn haservices.ErrExists\n\t\t}",
+		new:   "",
+		tests: []test{unit("haservices/embedded", "TestConformance")},
+	},
+	{
+		name: "zookeeper create: node exists", breaks: "a node that is there is mine only if it says what I say",
+		file:  "pkg/haservices/zookeeper/write.go",
+		old:   `if err == nil && !same {`,
+		new:   `if false {`,
+		tests: []test{unit("haservices/zookeeper", "TestConformance/nodes")},
+	},
+	{
+		name: "checkpoint exists", breaks: "of two masters that add one checkpoint one wins, and the other is told",
+		file:  "pkg/haservices/checkpoints.go",
+		old:   `if errors.Is(err, ErrExists) && s.holds(ctx, cp.ID, node.pointer) {`,
+		new:   `if errors.Is(err, ErrExists) {`,
+		tests: []test{unit("haservices", "TestOfTwoCheckpointsUnderOneIDOneWins")},
+	},
+	{
+		name: "job exists", breaks: "another job under a known ID is refused",
+		file:  "pkg/haservices/jobgraphs.go",
+		old:   "if !bytes.Equal(encode(stored.Graph), encode(job.Graph)) {\n\t\treturn ErrExists\n\t}",
+		new:   "",
+		tests: []test{unit("haservices", "TestJobGraphs")},
+	},
+	{
+		name: "unknown outcome is a failure", breaks: "a file is kept while a node may point to it",
+		file:  "pkg/haservices/election.go",
+		old:   `func certain(err error) bool { return !errors.Is(err, ErrUnknownOutcome) }`,
+		new:   `func certain(err error) bool { return true }`,
+		tests: []test{simulation(300), unit("haservices", "TestLostAnswersOfALostLeader")},
+	},
+	{
+		name: "counter starts again", breaks: "checkpoint IDs rise across leaders",
+		file:  "pkg/haservices/counter.go",
+		old:   `node.Last++`,
+		new:   "if node.Epoch != token.Epoch() {\n\t\t\tnode.Last = 0\n\t\t}\n\t\tnode.Last++",
+		tests: []test{simulation(10), unit("haservices", "TestCheckpointIDsAreUnique")},
+	},
+	{
+		name: "latest is the oldest", breaks: "a restart begins at the newest checkpoint",
+		file:  "pkg/haservices/checkpoints.go",
+		old:   `for _, name := range slices.Backward(names) {`,
+		new:   `for _, name := range names {`,
+		tests: []test{simulation(100), unit("haservices", "TestUnreadableNewestCheckpoint")},
+	},
+	{
+		name: "subsume first", breaks: "an old checkpoint goes only when a new one is stored",
+		file:  "pkg/haservices/checkpoints.go",
+		old:   `if err := s.add(ctx, token, cp); err != nil {`,
+		new:   "_ = s.subsume(ctx, token, cp, max(retained, 1)-1)\n\tif err := s.add(ctx, token, cp); err != nil {",
+		tests: []test{unit("haservices", "TestPowerCut")},
+	},
+	{
+		name: "sweep takes what is pointed to", breaks: "only what no pointer references is swept",
+		file:  "pkg/haservices/checkpoints.go",
+		old:   `if !ok || n >= cp.ID || slices.Contains(nodes, fmt.Sprintf("%019d", n)) {`,
+		new:   `if !ok || n >= cp.ID {`,
+		tests: []test{simulation(20), unit("haservices", "TestCheckpointsAreSubsumed")},
+	},
+	{
+		name: "sweep takes what is under way", breaks: "a checkpoint that is not stored yet keeps its files",
+		file:  "pkg/haservices/checkpoints.go",
+		old:   `if !ok || n >= cp.ID || slices.Contains(nodes, fmt.Sprintf("%019d", n)) {`,
+		new:   `if !ok || n == cp.ID || slices.Contains(nodes, fmt.Sprintf("%019d", n)) {`,
+		tests: []test{unit("haservices", "TestCheckpointsAreSubsumed")},
+	},
+	{
+		name: "files before pointers", breaks: "never a pointer without its file",
+		file: "pkg/haservices/cleanup.go",
+		old:  `for _, path := range []string{jobNodes, jobGraphNodes, "leader", "leaderlatch"} {`,
+		new: `if err := s.objects.files.Delete(ctx, s.objects.jobDir(job)); err != nil {
+		return err
+	}
+	for _, path := range []string{jobNodes, jobGraphNodes, "leader", "leaderlatch"} {`,
+		tests: []test{unit("haservices", "TestPowerCut")},
+	},
+	{
+		name: "job in two steps", breaks: "a pointer is written when its file is there",
+		file: "pkg/haservices/jobgraphs.go",
+		old:  `p, err := objects.write(ctx, objects.jobDir(job.Graph.ID), "jobgraph", token, encode(job))`,
+		new: `early := pointer{File: "/ha/test/files/jobs/" + job.Graph.ID.String() + "/early"}
+	_ = s.election.write(ctx, token, Write{Operation: Put, Path: jobGraphPath(job.Graph.ID), Data: encode(jobGraphNode{pointer: early})})
+	_ = s.election.write(ctx, token, Write{Operation: Delete, Path: jobGraphPath(job.Graph.ID), Version: AnyVersion})
+	p, err := objects.write(ctx, objects.jobDir(job.Graph.ID), "jobgraph", token, encode(job))`,
+		tests: []test{unit("haservices", "TestPowerCut")},
+	},
+	{
+		name: "result is clean at once", breaks: "what is left of an ended job is removed, whoever leads",
+		file: "pkg/dispatcher/cleanup.go",
+		old:  `{"remove job graph", func(ctx context.Context) error { return t.graphs.Delete(ctx, t.token, j.id) }},`,
+		new: `{"mark result clean early", func(ctx context.Context) error { return t.markClean(ctx, j.id) }},
+		{"remove job graph", func(ctx context.Context) error { return t.graphs.Delete(ctx, t.token, j.id) }},`,
+		tests: []test{simulation(300), unit("dispatcher", "TestCrashWhileAJobEnds")},
+	},
+}

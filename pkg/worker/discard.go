@@ -1,0 +1,51 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tamias-project/tamias/pkg/rpc"
+)
+
+// discardTimeout bounds how long the sinks of one attempt may take to discard: their job has ended, and its
+// process is to end as well.
+const discardTimeout = 10 * time.Second
+
+// leftover is what an attempt that ended without being finished leaves behind: sinks that are closed, and
+// have prepared what may never be committed.
+type leftover struct {
+	chain Chain
+	log   *zap.Logger
+}
+
+// end takes the task out of the worker. What its sinks have prepared is discarded when that is asked for
+// already; else it is kept in mind until a newer attempt is deployed, which cleans up, or the job ends.
+// Nobody can be told that the attempt has ended before.
+func (t *task) end(finished bool) {
+	w := t.worker
+	var left *leftover
+	if !finished && t.chain != nil && t.vertex.Commits {
+		left = &leftover{t.chain, t.log}
+	}
+	// Without the caller's ctx, which has ended. The main thread ends with the worker: then nobody asks.
+	discard, err := rpc.Call(context.Background(), w.main, func() (*int64, error) {
+		delete(w.tasks, t.attempt())
+		if left != nil && t.discard == nil && w.newest[subtaskOf(t.attempt())] == t.attempt().Attempt {
+			w.ended[t.attempt()] = left
+		}
+		return t.discard, nil
+	})
+	if err == nil && discard != nil && left != nil {
+		left.discard(context.Background(), *discard)
+	}
+}
+
+func (l *leftover) discard(ctx context.Context, completed int64) {
+	ctx, cancel := context.WithTimeout(ctx, discardTimeout)
+	defer cancel()
+	if err := guarded(func() error { return l.chain.Discard(ctx, completed) }); err != nil {
+		l.log.Warn("sinks have left behind what they prepared", zap.Error(err))
+	}
+}

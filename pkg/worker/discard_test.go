@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tamias-project/tamias/pkg/protocol"
+)
+
+// endings are the chains' words about closing and discarding, in order.
+func (p *fakeProgram) endings() (said []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.said {
+		if strings.Contains(s, "closed") || strings.Contains(s, "discarded") {
+			said = append(said, s)
+		}
+	}
+	return said
+}
+
+func (b *bench) wantEndings(want ...string) {
+	b.t.Helper()
+	slices.Sort(want)
+	if got := slices.Sorted(slices.Values(b.program.endings())); !slices.Equal(got, want) {
+		b.t.Errorf("chains:\n\t%s\nwant:\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+func TestCancelForGoodDiscards(t *testing.T) {
+	run(t, script{}, func(b *bench) {
+		req := deployments(0)
+		b.deploy(req)
+		b.news()
+		b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: attempts(req), Discard: true, Completed: 7}))
+		b.expect(all("CANCELED", 0)...)
+		b.wantEndings("source-0 closed", "source-1 closed", "sink-0 closed", "sink-1 closed", "sink-0 discarded above 7", "sink-1 discarded above 7")
+		if got := b.program.endings(); slices.Index(got, "sink-0 closed") > slices.Index(got, "sink-0 discarded above 7") {
+			t.Errorf("discarded before it was closed: %q", got)
+		}
+		b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: attempts(req), Discard: true, Completed: 7}))
+		if got := len(b.program.endings()); got != 6 {
+			t.Errorf("%d endings after the second time, want 6: %q", got, b.program.endings())
+		}
+	})
+}
+
+// TestEndedAttemptsDiscardWhenTheJobEnds: a task that failed does not know yet whether the job goes on.
+func TestEndedAttemptsDiscardWhenTheJobEnds(t *testing.T) {
+	broken := script{
+		poll:    ten,
+		consume: func(*fakeChain, context.Context, []byte) error { return errors.New("broken") },
+	}
+	run(t, broken, func(b *bench) {
+		req := deployments(0)
+		b.deploy(req)
+		b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: attempts(req)}))
+		b.wantEndings("source-0 closed", "source-1 closed", "sink-0 closed", "sink-1 closed")
+		// The job restarts, and fails again.
+		again := deployments(1)
+		b.deploy(again)
+		b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: slices.Concat(attempts(req), attempts(again)), Discard: true, Completed: 3}))
+		if got := b.program.endings()[4:]; !slices.Contains(got, "sink-0 discarded above 3") || !slices.Contains(got, "sink-1 discarded above 3") || len(got) != 6 {
+			t.Errorf("the second attempts ended with %q, want each closed, and each sink discarded once", got)
+		}
+	})
+}
+
+func TestADiscardThatPanicsHarmsNobody(t *testing.T) {
+	run(t, script{}, func(b *bench) {
+		l := &leftover{chain: panickingChain{}, log: b.cfg.Log}
+		l.discard(b.ctx, 1)
+		synctest.Wait()
+	})
+}
+
+type panickingChain struct{ Chain }
+
+func (panickingChain) Discard(context.Context, int64) error { panic("no") }

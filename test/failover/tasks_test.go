@@ -1,0 +1,62 @@
+package failover_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/tamias-project/tamias/examples/numbered/verify"
+	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/test/harness"
+)
+
+// checkAll checks the output of a numbered job that has finished after n records.
+func checkAll(t *testing.T, output string, n int64) {
+	t.Helper()
+	r, err := verify.Directory(t.Context(), output, verify.Options{Expect: n, Keys: 5040})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.OK() || r.Records != n {
+		t.Errorf("output is wrong, want %d records: %+v", n, *r)
+	}
+}
+
+func TestTaskManagerKilledWithSpareSlots(t *testing.T) {
+	c := harness.Start(t, harness.Options{HA: "local", TaskManagers: 3})
+	job := startNumbered(t, c, "numbered")
+	victim := c.TaskManager(c.Details(job.id).Subtasks[0].TaskManager)
+	c.Kill(victim)
+	d := c.AwaitJob(job.id, "the restarted region", func(d protocol.JobDetails) bool { return harness.AllRun(d) && harness.Attempts(d) > 0 })
+	if d.Overview.Restarts != 1 || harness.Attempts(d) != 1 {
+		t.Errorf("%d restarts, highest attempt %d; want 1 and 1", d.Overview.Restarts, harness.Attempts(d))
+	}
+	job.awaitProgress()
+	job.conclude()
+}
+
+func TestJobProcessKilled(t *testing.T) {
+	c := harness.Start(t, harness.Options{HA: "local", TaskManagers: 2, Slots: 4})
+	job, other := startNumbered(t, c, "numbered"), startNumbered(t, c, "other")
+	processes := c.JobProcesses(job.id)
+	c.KillPID(slices.Collect(maps.Values(processes))[0])
+	d := c.AwaitJob(job.id, "the restarted region", func(d protocol.JobDetails) bool { return harness.AllRun(d) && harness.Attempts(d) > 0 })
+	if d.Overview.Restarts != 1 || harness.Attempts(d) != 1 {
+		t.Errorf("%d restarts, highest attempt %d; want 1 and 1", d.Overview.Restarts, harness.Attempts(d))
+	}
+	if len(d.Failures) == 0 || !d.Failures[len(d.Failures)-1].Failure.Process {
+		t.Errorf("failures %+v, want the end of a process", d.Failures)
+	}
+	job.awaitProgress()
+	other.awaitProgress()
+	if d := c.Details(other.id); harness.Attempts(d) != 0 || d.Overview.Restarts != 0 {
+		t.Errorf("the other job was restarted too")
+	}
+	for _, tm := range c.TaskManagers {
+		if !tm.Alive() {
+			t.Errorf("%s died with the job process", tm.Name)
+		}
+	}
+	job.conclude()
+	other.conclude()
+}
