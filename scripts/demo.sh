@@ -17,6 +17,7 @@ shift
 work=$(mktemp -d)
 export TAMIAS_CONF_DIR=$work/conf TAMIAS_LOG_DIR=$work/log TAMIAS_PID_DIR=$work
 mkdir -p "$TAMIAS_CONF_DIR" "$TAMIAS_LOG_DIR"
+: >"$TAMIAS_CONF_DIR/config.yaml" # the scripts want one
 cat >"$TAMIAS_CONF_DIR/zoo.cfg" <<CFG
 tickTime=500
 initLimit=20

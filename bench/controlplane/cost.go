@@ -59,7 +59,7 @@ type heartbeats struct {
 
 func (t *testbed) countHeartbeats(ctx context.Context, name string) (h heartbeats, err error) {
 	err = t.profileLeader(name, t.leaderPID(), func() error {
-		before, err := t.witnessed(0)
+		before, err := t.witnessed(question{})
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (t *testbed) countHeartbeats(ctx context.Context, name string) (h heartbeat
 			return err
 		}
 		h.load = used()
-		after, err := t.witnessed(0)
+		after, err := t.witnessed(question{})
 		h.count = after.Heartbeats - before.Heartbeats
 		return err
 	})

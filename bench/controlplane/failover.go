@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"time"
 
 	"github.com/tamias-project/tamias/internal/localcluster"
@@ -58,8 +57,7 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 	var killed, confirmed time.Time
 	var used load
 	err = t.profileLeader(fmt.Sprintf("registration-%d-%d", t.size, round), next.PID(), func() error {
-		used1 := t.meter(next.PID())
-		t.prof()
+		meter := t.meter(next.PID())
 		killed = time.Now()
 		old.Kill()
 		if err := t.awaitLeader(ctx, old); err != nil {
@@ -67,13 +65,12 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 		}
 		_, confirmed = t.leaders[haservices.ResourceManager].now()
 		epoch := t.epoch(haservices.ResourceManager)
-		err := t.await(ctx, "registrations", 20*time.Millisecond, func() (bool, error) {
-			w, err := t.witnessed(epoch)
+		err := t.await(ctx, "registrations", pollInterval, func() (bool, error) {
+			w, err := t.witnessed(question{Epoch: epoch})
 			registered = w.Registered
 			return len(registered) == t.size, err
 		})
-		used = used1()
-		t.prof()
+		used = meter()
 		return err
 	})
 	if err != nil {
@@ -82,11 +79,10 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 	if err := t.awaitRegistered(ctx); err != nil {
 		return err
 	}
-	quiet := t.meter(next.PID())
-	if err := pause(ctx, t.bench.window); err != nil {
+	idle, err := t.idle(ctx, next)
+	if err != nil {
 		return err
 	}
-	idle := quiet()
 	t.bench.report.add("registration",
 		figure{"task_managers", float64(t.size)}, figure{"per_port", float64(perPort)}, figure{"round", float64(round + 1)},
 		figure{"new_leader_ms", millis(confirmed.Sub(killed))},
@@ -95,7 +91,7 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 		figure{"all_ms", millis(registered[len(registered)-1].Sub(killed))},
 		figure{"jobmanager_cpu_s", used.jobManager}, figure{"fleets_cpu_s", used.fleets}, figure{"others_cpu_s", used.others},
 		figure{"cpu_ms_per_tm", (used.jobManager + used.fleets) * 1000 / float64(t.size)},
-		figure{"afterwards_cpu_%", idle.jobManager * 100 / t.bench.window.Seconds()},
+		figure{"afterwards_cpu_%", idle},
 		figure{"jobmanager_files", float64(openFiles(next.PID()))},
 	)
 	t.bench.say("registration: %d TaskManagers with the new leader after %s", t.size, registered[len(registered)-1].Sub(killed).Round(time.Millisecond))
@@ -149,7 +145,7 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	if err != nil {
 		return err
 	}
-	before, err := t.witnessed(0)
+	before, err := t.witnessed(question{Tasks: true})
 	if err != nil {
 		return err
 	}
@@ -158,31 +154,33 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	var killed, confirmed time.Time
 	var used load
 	err = t.profileLeader(fmt.Sprintf("recovery-%d-%d", len(jobs), round), next.PID(), func() error {
-		used1 := t.meter(next.PID())
-		t.prof()
+		meter := t.meter(next.PID())
 		killed = time.Now()
 		old.Kill()
 		if err := t.awaitLeader(ctx, old); err != nil {
 			return err
 		}
 		_, confirmed = t.leaders[haservices.Dispatcher].now()
-		err := t.await(ctx, "tasks to be adopted", 20*time.Millisecond, func() (bool, error) {
-			w, err := t.witnessed(epoch)
+		err := t.await(ctx, "tasks to be adopted", pollInterval, func() (bool, error) {
+			w, err := t.witnessed(question{Epoch: epoch})
 			attached = w.Attached
 			return len(attached) == len(jobs), err
 		})
 		if err != nil {
 			return err
 		}
-		used = used1()
-		t.prof()
+		used = meter()
 		running, err = t.awaitRunning(ctx, jobs, epoch)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	after, err := t.witnessed(0)
+	after, err := t.witnessed(question{Tasks: true})
+	if err != nil {
+		return err
+	}
+	idle, err := t.idle(ctx, next)
 	if err != nil {
 		return err
 	}
@@ -195,9 +193,20 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 		figure{"running_all_ms", millis(running[len(running)-1].Sub(killed))},
 		figure{"tasks_restarted", float64(after.Started - before.Started)}, figure{"tasks_lost", float64(after.Lost - before.Lost)},
 		figure{"jobmanager_cpu_s", used.jobManager}, figure{"fleets_cpu_s", used.fleets}, figure{"others_cpu_s", used.others},
+		figure{"afterwards_cpu_%", idle},
 	)
 	t.bench.say("recovery: %d jobs running after %s", len(jobs), running[len(running)-1].Sub(killed).Round(time.Millisecond))
-	return pause(ctx, 2*time.Second)
+	return nil
+}
+
+// idle is the CPU time of a JobManager, in percent of a core, when nothing happens.
+func (t *testbed) idle(ctx context.Context, p *localcluster.Process) (float64, error) {
+	if err := pause(ctx, 2*time.Second); err != nil {
+		return 0, err
+	}
+	used := t.meter(p.PID())
+	err := pause(ctx, t.bench.window)
+	return used().jobManager * 100 / t.bench.window.Seconds(), err
 }
 
 func millis(d time.Duration) float64 {
@@ -205,9 +214,3 @@ func millis(d time.Duration) float64 {
 }
 
 func quantile(sorted []time.Time, q float64) time.Time { return sorted[int(q*float64(len(sorted)-1))] }
-
-func (t *testbed) prof() {
-	for _, f := range t.fleets {
-		f.cmd.Process.Signal(syscall.SIGUSR1)
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -38,12 +39,14 @@ type fleetOrder struct {
 type question struct {
 	// Epoch of the ResourceManager or of the JobMasters that the question is about.
 	Epoch uint64
+	// Tasks: count tasks too, which takes a while.
+	Tasks bool
 }
 
 // runFleet is a fleet process: it holds TaskManagers and answers questions until its input ends. Nothing of a
 // fleet outlives its process, so nothing is undone.
 func runFleet(in io.Reader, out io.Writer) error {
-	debug.SetGCPercent(200) // the memory of this process is not what is measured
+	debug.SetGCPercent(400) // the memory of this process is not what is measured
 	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
 	var o fleetOrder
 	if err := orders.Decode(&o); err != nil {
@@ -71,7 +74,7 @@ func runFleet(in io.Reader, out io.Writer) error {
 			return err
 		default:
 		}
-		if err := answers.Encode(f.witness.answer(q.Epoch)); err != nil {
+		if err := answers.Encode(f.witness.answer(q)); err != nil {
 			return err
 		}
 	}
@@ -131,6 +134,7 @@ func (f *fleet) startPort(first, count int, failed chan<- error) error {
 			ID: name, Endpoint: endpoint, Slots: f.order.Slots, Services: f.services, RPC: service,
 			Host:     protocol.HostInfo{PID: os.Getpid()},
 			Launcher: f.witness.tasks.Launcher(name), Log: f.log,
+			MetricsInterval: 10 * time.Second, // job processes would be asked on machines of their own
 		})
 		go func() { failed <- fmt.Errorf("task manager %s ended: %w", name, tm.Run(context.Background())) }()
 	}

@@ -43,8 +43,12 @@ type testbed struct {
 	size     int // TaskManagers
 }
 
-// patience bounds every wait of a testbed.
-const patience = 2 * time.Minute
+const (
+	// patience bounds every wait of a testbed.
+	patience = 2 * time.Minute
+	// pollInterval is the pause between two questions to the fleets. They note the times themselves.
+	pollInterval = 50 * time.Millisecond
+)
 
 // withTestbed runs f on a cluster with one JobManager, which leads, and no TaskManagers.
 func withTestbed(ctx context.Context, b *bench, settings map[string]string, f func(context.Context, *testbed) error) (err error) {
@@ -247,9 +251,9 @@ func (f *fleetProcess) end() {
 }
 
 // witnessed asks all fleets.
-func (t *testbed) witnessed(epoch uint64) (all witnessed, err error) {
+func (t *testbed) witnessed(q question) (all witnessed, err error) {
 	for _, f := range t.fleets {
-		if err := json.NewEncoder(f.in).Encode(question{Epoch: epoch}); err != nil {
+		if err := json.NewEncoder(f.in).Encode(q); err != nil {
 			return all, fmt.Errorf("ask a fleet: %w", err)
 		}
 	}
@@ -274,8 +278,8 @@ func (t *testbed) witnessed(epoch uint64) (all witnessed, err error) {
 // awaitRegistered waits until all TaskManagers are registered at the present ResourceManager, as they say and
 // as it says.
 func (t *testbed) awaitRegistered(ctx context.Context) error {
-	err := t.await(ctx, "registrations", 20*time.Millisecond, func() (bool, error) {
-		w, err := t.witnessed(t.epoch(haservices.ResourceManager))
+	err := t.await(ctx, "registrations", pollInterval, func() (bool, error) {
+		w, err := t.witnessed(question{Epoch: t.epoch(haservices.ResourceManager)})
 		return len(w.Registered) == t.size, err
 	})
 	if err != nil {

@@ -46,7 +46,8 @@ type witnessed struct {
 	Attached []time.Time
 	// Heartbeats received so far from ResourceManagers, and from JobMasters.
 	Heartbeats, JobHeartbeats int64
-	// Started and Lost are tasks since the beginning: those whose process ended under them are lost.
+	// Started and Lost are tasks since the beginning, if they were asked for: those whose process ended under them
+	// are lost.
 	Started, Lost int
 	Violations    []string
 }
@@ -59,19 +60,18 @@ func newWitness() *witness {
 	}
 }
 
-func (w *witness) answer(epoch uint64) witnessed {
-	a := witnessed{
-		Heartbeats: w.resourceManager.Load(), JobHeartbeats: w.jobMasters.Load(),
-		Started: w.tasks.Count(id.Job{}, taskmanagertest.Started), Lost: w.tasks.Count(id.Job{}, taskmanagertest.Lost),
-		Violations: w.tasks.Violations(),
+func (w *witness) answer(q question) witnessed {
+	a := witnessed{Heartbeats: w.resourceManager.Load(), JobHeartbeats: w.jobMasters.Load(), Violations: w.tasks.Violations()}
+	if q.Tasks {
+		a.Started, a.Lost = w.tasks.Count(id.Job{}, taskmanagertest.Started), w.tasks.Count(id.Job{}, taskmanagertest.Lost)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, at := range w.registered[epoch] {
+	for _, at := range w.registered[q.Epoch] {
 		a.Registered = append(a.Registered, at)
 	}
 	for _, x := range w.attached {
-		if x.epoch >= epoch {
+		if x.epoch >= q.Epoch {
 			a.Attached = append(a.Attached, x.at)
 		}
 	}

@@ -78,6 +78,8 @@ type cluster struct {
 	script []protocol.JobDetails
 	jobs   []map[string]any // of /jobs/overview
 	fail   map[string]int   // status by request
+	// leadership is the answer of /cluster/leadership.
+	leadership json.RawMessage
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -110,6 +112,8 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 		failure(status, "org.apache.flink.runtime.rest.NotFoundException: this is why")
 	case request == "GET /v1/jobs/overview":
 		answer(200, map[string]any{"jobs": c.jobs})
+	case request == "GET /v1/cluster/leadership":
+		answer(200, c.leadership)
 	case request == "POST /v1/jobs":
 		c.graphs, c.uploads = append(c.graphs, graph), append(c.uploads, upload)
 		answer(202, map[string]any{"jobUrl": "/jobs/" + graph.ID.String()})

@@ -106,13 +106,13 @@ func (c *cli) root() *cobra.Command {
 				}
 				return sentence("\nPlease specify an action.")
 			}
-			return sentence("%q is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", \"drill\", or \"version\".\n\n"+
+			return sentence("%q is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", \"leaders\", \"drill\", or \"version\".\n\n"+
 				"Specify the version option (-v or --version) to print Tamias version.", args[0])
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
-	root.AddCommand(c.runCommand(), c.listCommand(), c.cancelCommand(), c.infoCommand(), c.drillCommand(), c.versionCommand())
+	root.AddCommand(c.runCommand(), c.listCommand(), c.cancelCommand(), c.infoCommand(), c.leadersCommand(), c.drillCommand(), c.versionCommand())
 	return root
 }
 

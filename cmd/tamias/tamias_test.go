@@ -26,7 +26,7 @@ func TestWrongCommandLines(t *testing.T) {
 		want string // at the end of stdout
 	}{
 		{nil, "\nPlease specify an action." + hint},
-		{[]string{"explode"}, "\"explode\" is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", \"drill\", or \"version\".\n\nSpecify the version option (-v or --version) to print Tamias version." + hint},
+		{[]string{"explode"}, "\"explode\" is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", \"leaders\", \"drill\", or \"version\".\n\nSpecify the version option (-v or --version) to print Tamias version." + hint},
 		{[]string{"list", "--what"}, "unknown flag: --what" + hint},
 		{[]string{"cancel"}, "Missing JobID. Specify a JobID to cancel a job." + hint},
 		{[]string{"run"}, "The program was not specified." + hint},

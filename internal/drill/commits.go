@@ -10,13 +10,14 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// commits notes when files of committed output appear.
+// commits notes when files of committed output appear, by the subtask of the sink that wrote them.
 type commits struct {
 	watcher *fsnotify.Watcher
 	running sync.WaitGroup
 
-	mu    sync.Mutex // guards times
-	times []time.Time
+	mu      sync.Mutex // guards all below
+	times   series
+	changed chan struct{} // closed and replaced with each file
 }
 
 func watchCommits(dir string) (*commits, error) {
@@ -31,20 +32,37 @@ func watchCommits(dir string) (*commits, error) {
 		w.Close()
 		return nil, err
 	}
-	c := &commits{watcher: w}
+	c := &commits{watcher: w, times: series{}, changed: make(chan struct{})}
 	c.running.Go(c.run)
 	return c, nil
 }
 
 func (c *commits) run() {
-	for e := range c.watcher.Events {
-		// Uncommitted files are hidden; a commit renames them.
-		if e.Has(fsnotify.Create) && !strings.HasPrefix(filepath.Base(e.Name), ".") {
-			c.mu.Lock()
-			c.times = append(c.times, time.Now())
-			c.mu.Unlock()
+	for {
+		select {
+		case e, ok := <-c.watcher.Events:
+			if !ok {
+				return
+			}
+			// Uncommitted files are hidden; a commit renames them.
+			if e.Has(fsnotify.Create) && !hidden(e.Name) {
+				c.add(filepath.Base(e.Name), time.Now())
+			}
+		case _, ok := <-c.watcher.Errors: // too many events at a time: some commits are not noticed
+			if !ok {
+				return
+			}
 		}
 	}
+}
+
+func (c *commits) add(name string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	subtask := subtaskOf(name)
+	c.times[subtask] = append(c.times[subtask], at)
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 func (c *commits) close() {
@@ -52,32 +70,42 @@ func (c *commits) close() {
 	c.running.Wait()
 }
 
-// since counts the commits after a point in time.
-func (c *commits) since(t time.Time) int {
+// since is how many commits of each subtask came after a point in time, at least, and a channel that is
+// closed when there are more.
+func (c *commits) since(t time.Time, subtasks int) (int, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
-	for _, at := range c.times {
-		if at.After(t) {
+	if len(c.times) < subtasks {
+		return 0, c.changed
+	}
+	fewest := -1
+	for _, times := range c.times {
+		n := 0
+		for i := len(times) - 1; i >= 0 && times[i].After(t); i-- {
 			n++
 		}
+		if fewest < 0 || n < fewest {
+			fewest = n
+		}
 	}
-	return n
+	return max(fewest, 0), c.changed
 }
 
-// longestGap between two commits of which the later one falls between from and to.
+// longestGap between two commits of one subtask of which the later one falls between from and to.
 func (c *commits) longestGap(from, to time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return longestGap(c.times, from, to)
+	return c.times.longestGap(from, to)
 }
 
-// longestGap between two successive times of which the later one falls between from and to.
-func longestGap(times []time.Time, from, to time.Time) (longest time.Duration) {
-	for i := 1; i < len(times); i++ {
-		if at := times[i]; at.After(from) && !at.After(to) {
-			longest = max(longest, at.Sub(times[i-1]))
-		}
+// hidden files are not committed.
+func hidden(name string) bool { return strings.HasPrefix(filepath.Base(name), ".") }
+
+// subtaskOf is the subtask in the name of a committed file, part-SUBTASK-RUN-ATTEMPT-NUMBER.
+func subtaskOf(name string) string {
+	parts := strings.SplitN(name, "-", 3)
+	if len(parts) < 2 {
+		return name
 	}
-	return longest
+	return parts[1]
 }

@@ -1,124 +1,147 @@
-// Package drill breaks a cluster on purpose and measures what it cost. A drill runs a job whose output
-// can be checked record by record, injects a fault several times, and reports for each round how long
-// the cluster was without a leader, how long until all tasks belonged to the new one, the longest pause
-// in processing and in committed output, and whether a task restarted or a record was lost or repeated.
-// The verdict comes from the job's committed output, not from what the cluster says of itself.
+// Package drill breaks a cluster on purpose and measures what it cost. A drill runs a job whose output can be
+// checked record by record, injects a fault several times, and reports for each round how long the cluster was
+// without a leader, how long until all tasks belonged to the new one, the longest pause in processing and in
+// committed output, and whether a task restarted or a record was lost or repeated. The verdict comes from the
+// job's committed output, not from what the cluster says of itself.
+//
+// Times are taken when something happens: the HA services tell of leaders, the file system of commits, records
+// carry the time when they were processed. Only a JobMaster that has just been elected is asked, every two
+// milliseconds, whether all tasks are its.
+//
+// The cluster is one that the drill starts itself (localTarget), or a live one whose processes run on this
+// machine (liveTarget).
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"time"
 
-	"github.com/tamias-project/tamias/internal/localcluster"
+	"github.com/tamias-project/tamias/pkg/config"
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
-// Options say what to drill.
+// Options say what to drill. Zero values of numbers and times stand for the default.
 type Options struct {
-	// Scenario is one of Scenarios.
+	// Scenario is the name of one of Scenarios.
 	Scenario string
-	// HA is high-availability.type of the cluster that the drill starts: local or zookeeper.
+	// Local starts a cluster for the drill. Otherwise Config and ConfigDir are those of a live one.
+	Local     bool
+	Config    *config.Configuration
+	ConfigDir string
+	// HA is high-availability.type of a cluster that the drill starts: local or zookeeper.
 	HA string
-	// Quorum is high-availability.zookeeper.quorum.
+	// Quorum is high-availability.zookeeper.quorum of such a cluster. Empty means three servers of the drill's own.
 	Quorum string
-	// Count is the number of rounds, at least 1.
-	Count int
-	// JobManagers and TaskManagers of the cluster; Rate is the job's records per second, and
-	// CheckpointInterval the pause between its checkpoints.
+	// JobManagers and TaskManagers of such a cluster: as many as the scenario needs.
 	JobManagers, TaskManagers int
-	Rate                      int
-	CheckpointInterval        time.Duration
+	// Settings are configuration keys: for the cluster, if the drill starts it, and for the job.
+	Settings map[string]string
+	// Keep leaves such a cluster's directory for inspection.
+	Keep bool
 	// Bin is the directory with the programs.
 	Bin string
-	// Settings are configuration keys for the cluster.
-	Settings map[string]string
-	// Keep leaves the cluster's directory for inspection.
-	Keep bool
+	// OutputDir takes the job's output: a directory that all TaskManagers reach. Default a temporary one.
+	OutputDir string
+
+	// Count is the number of rounds; default 1. Random ignores it.
+	Count int
+	// Duration of the scenario random; default 1 min.
+	Duration time.Duration
+	// Seed decides what is left to chance; 0 means a seed that was drawn itself.
+	Seed uint64
+	// Outage is how long things are kept away, in scenarios that keep something away.
+	Outage time.Duration
+	// Rolling restarts ZooKeeper servers one after the other.
+	Rolling bool
+	// Cut is one of Cuts, or empty for all in turn.
+	Cut string
+	// Window is how long the job is watched before and after each fault; default 1 s.
+	Window time.Duration
+
+	// Rate is the job's records per second, default 4000; Parallelism of its operators, default 4;
+	// CheckpointInterval the pause between its checkpoints, default 1 s.
+	Rate               int
+	Parallelism        int
+	CheckpointInterval time.Duration
 	// Progress receives lines for people.
 	Progress io.Writer
 }
 
-// Scenario is a fault.
-type Scenario struct {
-	Name string
-	// Doc is one line.
-	Doc string
-	// inject breaks something and returns when it was broken. heal makes the cluster whole for the next round.
-	inject func(*round) error
-	heal   func(*round) error
-}
+const (
+	// roundTimeout bounds the waits of one round.
+	roundTimeout = time.Minute
+	// startTimeout bounds the wait for a cluster to start, and the job on it.
+	startTimeout = 2 * time.Minute
+)
 
-// Scenarios are all that can be drilled.
-var Scenarios = []Scenario{
-	{
-		Name:   "kill-leader",
-		Doc:    "kill -9 the JobManager that leads the Dispatcher",
-		inject: func(r *round) error { r.leader.Kill(); return nil },
-		heal:   replaceLeader,
-	},
-	{
-		Name:   "terminate-leader",
-		Doc:    "SIGTERM to the JobManager that leads the Dispatcher",
-		inject: func(r *round) error { r.leader.Terminate(); return nil },
-		heal:   replaceLeader,
-	},
-	{
-		Name:   "freeze-leader",
-		Doc:    "SIGSTOP to the JobManager that leads the Dispatcher, SIGCONT when another leads",
-		inject: func(r *round) error { r.leader.Freeze(); return nil },
-		heal:   thawLeader,
-	},
-}
-
-// thawLeader lets the frozen leader go on; the local backend has shot it by then.
-func thawLeader(r *round) error {
-	r.leader.Thaw()
-	if !r.leader.Alive() {
-		return replaceLeader(r)
+// withDefaults fills in what is left open.
+func (o Options) withDefaults(s Scenario) (Options, error) {
+	o.HA = cmp.Or(o.HA, "local")
+	o.Count = cmp.Or(o.Count, 1)
+	o.Duration = cmp.Or(o.Duration, time.Minute)
+	o.Seed = cmp.Or(o.Seed, rand.Uint64N(1_000_000))
+	o.Window = cmp.Or(o.Window, time.Second)
+	o.Rate = cmp.Or(o.Rate, 4000)
+	o.Parallelism = cmp.Or(o.Parallelism, 4)
+	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Second)
+	if o.Outage == 0 && (s.servers || s.cuts) {
+		o.Outage = 3 * time.Second
 	}
-	return nil
-}
-
-func replaceLeader(r *round) error {
-	if !r.leader.WaitContext(r.ctx) {
-		return r.ctx.Err()
+	o.JobManagers = cmp.Or(o.JobManagers, max(2, s.masters))
+	if o.TaskManagers == 0 {
+		o.TaskManagers = (o.Parallelism + slots - 1) / slots
+		if s.spare {
+			o.TaskManagers++
+		}
 	}
-	_, err := r.drill.cluster.StartJobManager()
-	return err
+	switch {
+	case o.Local && o.HA != "local" && o.HA != "zookeeper":
+		return o, fmt.Errorf("high availability %q: a drill's own cluster has local or zookeeper", o.HA)
+	case o.Local && o.JobManagers < s.masters:
+		return o, fmt.Errorf("scenario %s needs %d JobManagers", s.Name, s.masters)
+	case s.servers && o.Local && (o.HA != "zookeeper" || o.Quorum != ""):
+		return o, fmt.Errorf("scenario %s stops ZooKeeper servers of the drill's own: use --ha zookeeper without --quorum", s.Name)
+	case s.cuts && s.Name != random && !o.Local:
+		return o, fmt.Errorf("scenario %s cuts links that the drill has laid itself: use --local", s.Name)
+	case o.Count < 1 || o.Rate < 1 || o.Parallelism < 1 || o.CheckpointInterval <= 0 || o.Window < 0 || o.Outage < 0:
+		return o, errors.New("numbers and times must be positive")
+	}
+	return o, nil
 }
 
-// roundTimeout bounds the waits of one round.
-const roundTimeout = time.Minute
-
-// Run starts a cluster, drills it, stops it, and checks the job's output. A broken promise is no error:
-// it is in the report.
+// Run drills a cluster and checks the job's output. A broken promise is no error: it is in the report.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
-	i := slices.IndexFunc(Scenarios, func(s Scenario) bool { return s.Name == o.Scenario })
-	if i < 0 {
-		return nil, fmt.Errorf("unknown scenario %q", o.Scenario)
+	scenario, err := find(o.Scenario)
+	if err != nil {
+		return nil, err
+	}
+	if o, err = o.withDefaults(scenario); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "tamias-drill-")
 	if err != nil {
 		return nil, err
 	}
-	if o.Keep {
-		fmt.Fprintln(o.Progress, "the cluster's files stay in", dir)
-	} else {
-		defer func() {
-			if err == nil {
-				err = os.RemoveAll(dir)
-			} else {
-				err = fmt.Errorf("%w (logs are in %s)", err, filepath.Join(dir, "log"))
-			}
-		}()
-	}
-	d := &drill{Options: o, scenario: Scenarios[i], dir: dir}
+	defer func() {
+		switch {
+		case o.Keep || err != nil:
+			fmt.Fprintln(o.Progress, "files of the drill, with logs and output, are in", dir)
+		default:
+			err = os.RemoveAll(dir)
+		}
+	}()
+	d := &drill{Options: o, scenario: scenario, dir: dir}
 	return d.run(ctx)
 }
 
@@ -126,136 +149,185 @@ type drill struct {
 	Options
 	scenario Scenario
 	dir      string
-	cluster  *localcluster.Cluster
-	leaders  *localcluster.Leaders
-	job      *job
+
+	target  target
+	client  *client
+	master  *lookout // of the job's masters
+	job     *job
+	commits *commits
+	// taskManagers is how many the cluster has.
+	taskManagers int
+	done         int // rounds
 }
 
 func (d *drill) say(format string, args ...any) { fmt.Fprintf(d.Progress, format+"\n", args...) }
 
+// run prepares cluster and job, drills, and undoes everything.
 func (d *drill) run(ctx context.Context) (report *Report, err error) {
 	began := time.Now()
-	settings := map[string]string{"high-availability.zookeeper.quorum": d.Quorum}
-	for k, v := range d.Settings {
-		settings[k] = v
-	}
-	d.say("starting %d JobManagers and %d TaskManagers (high-availability.type: %s)", d.JobManagers, d.TaskManagers, d.HA)
-	d.cluster, err = localcluster.Start(localcluster.Config{
-		Bin: d.Bin, Dir: d.dir, HA: d.HA, JobManagers: d.JobManagers, TaskManagers: d.TaskManagers, Slots: 2, Settings: settings,
-	})
-	if err != nil {
+	defer func() { err = errors.Join(err, d.close(context.WithoutCancel(ctx))) }()
+	if err := d.open(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.cluster.Stop(context.WithoutCancel(ctx))) }()
-	if d.leaders, err = localcluster.FollowLeaders(ctx, d.cluster.ConfigDir()); err != nil {
+	d.job = &job{drill: d, id: id.NewJob(), output: filepath.Join(cmp.Or(d.OutputDir, d.target.workDir()), "output-"+strconv.Itoa(os.Getpid()))}
+	d.master = d.client.follow(haservices.JobMaster(d.job.id))
+	if d.commits, err = watchCommits(d.job.output); err != nil {
 		return nil, err
 	}
-	defer d.leaders.Close()
-
-	d.job = &job{drill: d, output: filepath.Join(d.dir, "output")}
-	if err := d.job.submit(ctx); err != nil {
-		return nil, err
-	}
-	commits, err := watchCommits(d.job.output)
-	if err != nil {
-		return nil, err
-	}
-	defer commits.close()
-	if err := d.job.awaitRunning(ctx, 0); err != nil {
-		return nil, err
-	}
-	if err := d.job.awaitCommit(ctx, commits, 2); err != nil {
+	defer d.commits.close()
+	if err := d.begin(ctx); err != nil {
 		return nil, err
 	}
 	d.say("the job runs: %d records/s, checkpoints every %s (%.1f s after the start)", d.Rate, d.CheckpointInterval, time.Since(began).Seconds())
-
-	report = &Report{Scenario: d.scenario.Name, HA: d.HA}
-	for n := range d.Count {
-		r, err := d.round(ctx, commits)
-		if err != nil {
-			return nil, fmt.Errorf("round %d: %w", n+1, err)
-		}
-		report.Rounds = append(report.Rounds, r)
-		d.say("round %d of %d: new leader after %.0f ms, all tasks adopted after %.0f ms", n+1, d.Count, r.NewLeaderMillis, r.AdoptionMillis)
+	report = &Report{Scenario: d.scenario.Name, HA: d.HA, Seed: d.Seed}
+	roundsErr := d.rounds(ctx, report)
+	// Whatever happened: what was committed has to be right, and nothing is left running.
+	if err := d.conclude(context.WithoutCancel(ctx), report); err != nil || roundsErr != nil {
+		return nil, errors.Join(roundsErr, err)
 	}
-	return report, d.conclude(ctx, report, commits)
+	return report, nil
 }
 
-// round is one fault.
-type round struct {
-	ctx    context.Context
-	drill  *drill
-	leader *localcluster.Process
-}
-
-func (d *drill) round(ctx context.Context, commits *commits) (Round, error) {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+// open starts the cluster, or finds it.
+func (d *drill) open(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	before, err := d.job.details(ctx)
+	if !d.Local {
+		if d.client, err = newClient(ctx, d.Config); err != nil {
+			return err
+		}
+		t, err := openLive(ctx, d.Options, d.client, d.dir)
+		if err != nil {
+			return err
+		}
+		d.target, d.HA = t, t.ha
+		d.say("drilling the cluster of %s: %s", d.ConfigDir, t.describe())
+		return nil
+	}
+	t, err := startLocal(ctx, d.Options, d.scenario, d.dir)
 	if err != nil {
-		return Round{}, err
+		return err
 	}
-	info, _ := d.leaders.Dispatcher()
-	leader := d.cluster.JobManagerAt(info.Address)
-	if leader == nil {
-		return Round{}, fmt.Errorf("the Dispatcher's leader %s is none of the JobManagers of this cluster", info.Address)
-	}
-	r := &round{ctx: ctx, drill: d, leader: leader}
-	result := Round{injected: time.Now()}
-	if err := d.scenario.inject(r); err != nil {
-		return Round{}, err
-	}
-	led, err := d.awaitLeader(ctx, info)
+	d.target = t
+	d.say("started %s", t.describe())
+	cfg, _, err := config.Load(t.configDir(), nil)
 	if err != nil {
-		return Round{}, fmt.Errorf("no new leader: %w", err)
+		return err
 	}
-	if err := d.job.awaitRunning(ctx, before.JobMasterEpoch+1); err != nil {
-		return Round{}, fmt.Errorf("the job was not adopted: %w", err)
-	}
-	adopted := time.Now()
-	result.NewLeaderMillis = millis(led.Sub(result.injected))
-	result.AdoptionMillis = millis(adopted.Sub(result.injected))
-	if err := d.scenario.heal(r); err != nil {
-		return Round{}, err
-	}
-	if err := d.job.awaitCommit(ctx, commits, 2); err != nil {
-		return Round{}, fmt.Errorf("nothing was committed after the fault: %w", err)
-	}
-	result.CommitGapMillis = millis(commits.longestGap(result.injected.Add(-d.CheckpointInterval), time.Now()))
-	result.ended = time.Now()
-	if err := d.awaitStandby(ctx); err != nil {
-		return Round{}, err
-	}
-	return result, nil
+	d.client, err = newClient(ctx, cfg)
+	return err
 }
 
-// awaitLeader waits for a leading Dispatcher other than old and returns when we were told of it.
-func (d *drill) awaitLeader(ctx context.Context, old haservices.LeaderInformation) (at time.Time, err error) {
-	err = poll(ctx, func() (bool, error) {
-		var info haservices.LeaderInformation
-		info, at = d.leaders.Dispatcher()
-		return info != old, nil
+// close undoes open.
+func (d *drill) close(ctx context.Context) error {
+	if d.client != nil {
+		d.client.close()
+	}
+	if d.target == nil {
+		return nil
+	}
+	return d.target.close(ctx)
+}
+
+// begin submits the job, and returns when it has committed output for the second time.
+func (d *drill) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := d.awaitSlots(ctx); err != nil {
+		return err
+	}
+	if err := d.job.submit(ctx); err != nil {
+		return err
+	}
+	if _, err := d.job.awaitDetails(ctx, running); err != nil {
+		return err
+	}
+	return d.job.awaitCommits(ctx, 2)
+}
+
+// awaitSlots waits for the TaskManagers of the drill's own cluster, and looks at those of a live one.
+func (d *drill) awaitSlots(ctx context.Context) error {
+	var registered []protocol.TaskManagerInfo
+	err := poll(ctx, func() (ok bool, err error) {
+		registered, err = d.client.taskManagers(ctx)
+		return err == nil && len(registered) > 0 && (!d.Local || len(registered) == d.TaskManagers), nil
 	})
 	if err != nil {
-		return at, fmt.Errorf("%w; the last one was %s", err, old.Address)
+		return fmt.Errorf("TaskManagers: %d are registered: %w", len(registered), err)
 	}
-	return at, nil
-}
-
-// awaitStandby waits until all JobManagers are up, so that the next fault has a successor.
-func (d *drill) awaitStandby(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) {
-		for _, p := range d.cluster.JobManagers {
-			if p.Alive() && !d.cluster.Serving(p) {
-				return false, nil
+	d.taskManagers = len(registered)
+	free := 0
+	for _, tm := range registered {
+		for _, s := range tm.Slots {
+			if s.Job.IsZero() {
+				free++
 			}
 		}
-		return true, nil
-	})
+		if a, err := rpc.ParseAddress(tm.Address); d.OutputDir == "" && (err != nil || !isLocal(a.HostPort)) {
+			return fmt.Errorf("TaskManager %s at %s is on another machine: say with --output-dir which directory all of them reach", tm.ID, tm.Address)
+		}
+	}
+	if free < d.Parallelism {
+		return fmt.Errorf("the cluster has %d free slots, the job needs %d: choose a smaller --parallelism", free, d.Parallelism)
+	}
+	return nil
+}
+
+// rounds injects faults.
+func (d *drill) rounds(ctx context.Context, report *Report) error {
+	faults := newSchedule(d.Seed, d.choices(), d.CheckpointInterval)
+	over := time.Now().Add(d.Duration)
+	if d.scenario.Name == random {
+		d.say("seed %d", d.Seed)
+	}
+	for d.done = 0; d.more(over); d.done++ {
+		f := faults.next()
+		r, err := d.round(ctx, f)
+		if err != nil {
+			return fmt.Errorf("round %d, %s (seed %d): %w", d.done+1, f.scenario.Name, d.Seed, err)
+		}
+		report.Rounds = append(report.Rounds, *r)
+		d.progress(r, over)
+	}
+	return nil
+}
+
+func (d *drill) more(over time.Time) bool {
+	if d.scenario.Name == random {
+		return time.Now().Before(over)
+	}
+	return d.done < d.Count
+}
+
+// choices are the scenarios of the rounds: one, or for random all that are possible here.
+func (d *drill) choices() (list []Scenario) {
+	if d.scenario.Name != random {
+		return []Scenario{d.scenario}
+	}
+	for _, s := range Scenarios {
+		_, noServers := d.target.zooKeeper()
+		switch {
+		case s.Name == random, s.servers && noServers != nil, s.cuts && len(d.cuts()) == 0:
+		case s.masters > d.JobManagers:
+		default:
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (d *drill) progress(r *Round, over time.Time) {
+	of := fmt.Sprintf("of %d", d.Count)
+	if d.scenario.Name == random {
+		of = fmt.Sprintf("(%s left) %s", max(0, time.Until(over)).Round(time.Second), r.Scenario)
+	}
+	d.say("round %d %s: %s", d.done+1, of, r.line())
 }
 
 // conclude cancels the job and judges its output.
-func (d *drill) conclude(ctx context.Context, report *Report, commits *commits) error {
+func (d *drill) conclude(ctx context.Context, report *Report) error {
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	defer cancel()
 	details, err := d.job.details(ctx)
 	if err != nil {
 		return err
@@ -263,33 +335,34 @@ func (d *drill) conclude(ctx context.Context, report *Report, commits *commits) 
 	if err := d.job.cancel(ctx); err != nil {
 		return err
 	}
-	verdict, err := d.job.check(ctx)
+	v, err := d.job.check(ctx)
 	if err != nil {
 		return err
 	}
+	if len(report.Rounds) == 0 {
+		return nil
+	}
 	for i := range report.Rounds {
 		r := &report.Rounds[i]
-		r.ProcessingGapMillis = millis(verdict.longestGap(r.injected, r.ended))
+		r.ProcessingGapMillis = millis(v.processed.longestGap(r.injected, r.ended))
+		r.BaselineGapMillis = millis(v.processed.longestGap(r.injected.Add(-d.Window), r.injected))
 	}
-	report.Baseline = millis(verdict.longestGap(time.Time{}, report.Rounds[0].injected))
-	report.summarize(details, verdict)
+	report.summarize(attempts(details), v)
 	return nil
 }
 
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// poll calls f every few milliseconds until it says true, fails, or ctx ends.
-func poll(ctx context.Context, f func() (bool, error)) error {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ok, err := f(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+// jobSettings are for the job: it is restarted at once, so that what is measured is not the pause of a
+// restart strategy.
+func (d *drill) jobSettings() []string {
+	list := []string{
+		"restart-strategy.type=fixed-delay",
+		"restart-strategy.fixed-delay.attempts=1000000",
+		"restart-strategy.fixed-delay.delay=1 ms",
 	}
+	for k, v := range d.Settings {
+		list = append(list, k+"="+v)
+	}
+	return list
 }
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

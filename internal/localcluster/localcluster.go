@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -95,7 +97,7 @@ func (c *Cluster) configure() error {
 			return err
 		}
 	}
-	ports, err := freePorts(2)
+	ports, err := FreePorts(2)
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (c *Cluster) StartJobManager() (_ *Process, err error) {
 	if !strings.EqualFold(c.cfg.HA, "NONE") {
 		// Each has ports of its own, so that a leader's address tells which process leads. Clients find the
 		// leading REST endpoint through the HA services.
-		if rpc, err = freePorts(1); err != nil {
+		if rpc, err = FreePorts(1); err != nil {
 			return nil, err
 		}
 		args = append(args, "-D", "rest.port=0", "-D", "rest.bind-port=0", "-D", "high-availability.jobmanager.port="+rpc[0])
@@ -226,20 +228,21 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// freePorts finds n ports that are free now.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+// FreePorts finds n ports on loopback that are free now. They are below the range from which systems take
+// ports for outgoing connections, so that nobody takes one between now and the start of a server, nor while
+// the server is down.
+func FreePorts(n int) (ports []string, err error) {
+	for range 100 * n {
+		port := strconv.Itoa(15000 + rand.IntN(17000))
+		l, listenErr := net.Listen("tcp", "127.0.0.1:"+port)
+		if listenErr != nil {
+			err = listenErr
+			continue
 		}
 		defer l.Close() // all stay open until all are chosen, so that they differ
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, err
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
 		}
-		ports = append(ports, port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("no free ports found: %w", err)
 }

@@ -44,7 +44,7 @@ func StartZooKeeper(dir string, n int) (*ZooKeeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3 * n)
+	ports, err := FreePorts(3 * n)
 	if err != nil {
 		return nil, err
 	}

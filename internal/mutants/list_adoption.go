@@ -46,13 +46,6 @@ var adoption = []mutant{
 		tests: []test{simulation(300), unit("jobmaster", "TestSchedule")},
 	},
 	{
-		name: "late report proves absence", breaks: "from the second registration on, what is not listed proves nothing",
-		file:  "pkg/jobmaster/adoption.go",
-		old:   `if !again {`,
-		new:   `if again || !again {`,
-		tests: []test{unit("jobmaster", "TestSchedule")},
-	},
-	{
 		name: "no adoption time", breaks: "TaskManagers have time to report to a new leader",
 		file:  "pkg/jobmaster/adoption.go",
 		old:   `began: now, deadline: now.Add(s.cfg.adoptionTimeout), stale: map[member][]attemptID{},`,
@@ -62,8 +55,8 @@ var adoption = []mutant{
 	{
 		name: "tasks fail with their master", breaks: "tasks run on without a master",
 		file:  "pkg/taskmanager/session.go",
-		old:   `s.job.tm.main.Post(ctx, func() { s.job.attachment.lost(s.gateway.Token()) })`,
-		new:   `s.job.tm.main.Post(ctx, func() { s.job.expire() })`,
+		old:   `j.attachment.lost(token)`,
+		new:   `j.expire()`,
 		tests: []test{simulation(10), unit("taskmanager", "TestTasksSurviveTheDeathOfTheirMaster")},
 	},
 	{
@@ -104,8 +97,8 @@ var adoption = []mutant{
 	{
 		name: "resource manager forgets held slots", breaks: "a new ResourceManager gives nothing that is held",
 		file:  "pkg/resourcemanager/core.go",
-		old:   `n := len(j.held)`,
-		new:   `n := 0`,
+		old:   `given[j.id] = len(j.held)`,
+		new:   `given[j.id] = 0`,
 		tests: []test{unit("resourcemanager", "TestTranscripts")},
 	},
 	{

@@ -14,6 +14,7 @@ import (
 	"github.com/tamias-project/tamias/pkg/config"
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/metrics"
 	"github.com/tamias-project/tamias/pkg/rest"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
@@ -38,6 +39,7 @@ type ClusterEntrypoint struct {
 	services  *haservices.Services
 	blobs     *blob.Server
 	rest      net.Listener
+	metrics   *metrics.Reporter // nil when metrics are off
 }
 
 // startCluster runs the cluster and undoes what it made, whatever happens.
@@ -55,10 +57,13 @@ func (e *ClusterEntrypoint) runCluster(ctx context.Context) error {
 	defer stop()
 
 	// The servers outlive the components: a leader on its way out still answers.
+	services := e.services
 	servers, serversCtx := errgroup.WithContext(context.WithoutCancel(ctx))
 	serversCtx, stopServers := context.WithCancel(serversCtx)
 	servers.Go(func() error { return wrap("RPC service", e.rpc.Run(serversCtx)) })
+	servers.Go(func() error { return serveProcess(serversCtx, e.rpc, services) })
 	servers.Go(func() error { return wrap("blob server", e.blobs.Run(serversCtx)) })
+	servers.Go(func() error { return runReporter(serversCtx, e.metrics, e.log) })
 
 	components, componentsCtx := errgroup.WithContext(ctx)
 	components.Go(func() error { return e.jobManager(stop).Run(componentsCtx) })
@@ -107,6 +112,10 @@ func (e *ClusterEntrypoint) initializeServices(ctx context.Context) (err error) 
 	if e.rest, err = config.RestBindPort.In(cfg).Listen(ctx, config.RestBindAddress.In(cfg)); err != nil {
 		return startup("REST endpoint", err)
 	}
+	if e.metrics = newReporter(ctx, cfg, e.log); e.metrics != nil {
+		e.metrics.Add(metrics.Process(metrics.JobManager, host))
+		e.metrics.Add(sharedFigures(e.rpc, e.services))
+	}
 	return nil
 }
 
@@ -137,6 +146,8 @@ func (e *ClusterEntrypoint) jobManager(stop func()) *JobManager {
 		Defaults:   defaults(e.cfg),
 		Cleanup:    cleanup(e.cfg),
 		Ended:      ended(e.cfg),
+		Metrics:    e.metrics,
+		Host:       config.JobManagerRPCAddress.In(e.cfg),
 		Stop:       stop,
 		Log:        e.log,
 	}

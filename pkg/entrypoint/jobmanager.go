@@ -12,6 +12,7 @@ import (
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/jobmaster"
+	"github.com/tamias-project/tamias/pkg/metrics"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/resourcemanager"
 	"github.com/tamias-project/tamias/pkg/rpc"
@@ -31,6 +32,9 @@ type JobManager struct {
 	Cleanup  Cleanup
 	// Ended says which results of ended jobs are kept.
 	Ended EndedJobs
+	// Metrics shows figures of the components, on Host; nil when nobody wants them.
+	Metrics *metrics.Reporter
+	Host    string
 	// Stop ends the process in an orderly way; a user asked for it.
 	Stop func()
 	Log  *zap.Logger
@@ -97,6 +101,9 @@ func (j *JobManager) Run(ctx context.Context) error {
 		ResultExpiration:      j.Ended.Expiration,
 		Log:                   j.Log,
 	})
+	if j.Metrics != nil {
+		j.Metrics.Add(clusterFigures(j.Host, rm, d))
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return wrap("resource manager", rm.Run(ctx)) })
 	g.Go(func() error { return wrap("dispatcher", d.Run(ctx)) })

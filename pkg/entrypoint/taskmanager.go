@@ -17,6 +17,7 @@ import (
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/metrics"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 	"github.com/tamias-project/tamias/pkg/taskmanager"
@@ -88,6 +89,15 @@ func (r *taskManagerRunner) run(ctx context.Context) error {
 	serversCtx, stopServers := context.WithCancel(serversCtx)
 	defer stopServers()
 	servers.Go(func() error { return wrap("RPC service", r.rpc.Run(serversCtx)) })
+	reporter := newReporter(ctx, r.cfg, r.log)
+	if reporter != nil {
+		host := config.TaskManagerHost.In(r.cfg)
+		reporter.Add(metrics.Process(metrics.TaskManager, host, string(r.resourceID())))
+		reporter.Add(sharedFigures(r.rpc, r.services))
+		reporter.Add(workFigures(host, r.resourceID(), tm))
+	}
+	servers.Go(func() error { return runReporter(serversCtx, reporter, r.log) })
+	servers.Go(func() error { return serveProcess(serversCtx, r.rpc, r.services) })
 	r.log.Info("task manager started", logging.TaskManager(r.resourceID()), zap.String("rpc", r.transport.Address()),
 		zap.String("high-availability", config.HAType.In(r.cfg)), zap.String("version", Version))
 	components, componentsCtx := errgroup.WithContext(ctx)

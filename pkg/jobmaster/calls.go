@@ -1,6 +1,7 @@
 package jobmaster
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 // registerCalls binds the RPCs that TaskManagers make. All are fenced by the token of the term.
 func (t *term) registerCalls() {
-	rpc.Handle(t.endpoint, protocol.RegisterAtJobMaster, &t.fence, t.registerTaskManager)
+	rpc.HandleAsync(t.endpoint, protocol.RegisterAtJobMaster, &t.fence, t.admitTaskManager)
 	rpc.Handle(t.endpoint, protocol.OfferSlots, &t.fence, t.offerSlots)
 	rpc.Handle(t.endpoint, protocol.TaskStateChanged, &t.fence, t.taskStateChanged)
 	rpc.Handle(t.endpoint, protocol.AcknowledgeCheckpoint, &t.fence, t.acknowledge)
@@ -39,6 +40,21 @@ func (t *term) heard(m member, now time.Time) {
 	}
 }
 
+// admitTaskManager registers a TaskManager, once the term has begun. The address is published a moment before,
+// and TaskManagers are there at once: one that was sent away would come back later than need be. It runs on the
+// caller's goroutine.
+func (t *term) admitTaskManager(ctx context.Context, r protocol.RegisterAtJobMasterRequest) (answer protocol.RegisteredAtJobMaster, err error) {
+	select {
+	case <-t.beginning:
+	case <-t.over:
+		return answer, rpc.ErrStopped
+	case <-ctx.Done():
+		return answer, ctx.Err()
+	}
+	return rpc.Call(ctx, t.main, func() (protocol.RegisteredAtJobMaster, error) { return t.registerTaskManager(r) })
+}
+
+// registerTaskManager runs on the main thread, as all below.
 func (t *term) registerTaskManager(r protocol.RegisterAtJobMasterRequest) (protocol.RegisteredAtJobMaster, error) {
 	if err := t.ready(r.Job); err != nil {
 		return protocol.RegisteredAtJobMaster{}, err

@@ -145,6 +145,14 @@ func (s *schedule) record(now time.Time, failure protocol.Failure, e *execution)
 	}
 }
 
+// recorded reports whether the same TaskManager has told the same failure of another task just now: a job
+// process that dies takes all its tasks along.
+func (s *schedule) recorded(now time.Time, e *execution) bool {
+	return slices.ContainsFunc(s.ledger.Failures, func(f protocol.JobFailure) bool {
+		return f.At.Equal(now) && f.TaskManager == e.place.id && f.Failure == *e.failure
+	})
+}
+
 // name is how users see a subtask: Source: numbers (2/4).
 func (e *execution) name() string {
 	return fmt.Sprintf("%s (%d/%d)", e.vertex.Name, e.attempt.Subtask+1, e.vertex.Parallelism)

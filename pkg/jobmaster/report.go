@@ -107,7 +107,9 @@ func (s *schedule) update(now time.Time, e *execution, r *protocol.Execution) (f
 		if !asked {
 			return true
 		}
-		if e.failure.Stack != "" { // worth to be seen even though the task was on its way out
+		// A cause is worth to be seen even though the task was on its way out: what followed from it may have
+		// been heard first.
+		if saysWhy(e.failure) && s.goal.kind != haservices.CancelIntent && !s.recorded(now, e) {
 			s.record(now, *e.failure, e)
 		}
 	case protocol.Finished:

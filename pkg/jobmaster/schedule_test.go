@@ -133,8 +133,11 @@ func states(words []string, m member) (list []protocol.Execution) {
 			if name == "drained" {
 				e.State, e.Drained = protocol.Running, true
 			}
+			if name == "died" { // with its process
+				e.State = protocol.Failed
+			}
 			if e.State == protocol.Failed {
-				e.Failure = &protocol.Failure{Message: option(words, "because", "boom")}
+				e.Failure = &protocol.Failure{Message: option(words, "because", "boom"), Process: name == "died"}
 			}
 			list = append(list, e)
 		}

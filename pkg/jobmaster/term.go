@@ -35,6 +35,9 @@ type term struct {
 	ledger *haservices.Ledger
 	intent *haservices.Intent
 	lastID int64 // of checkpoints, at the beginning
+	latest *checkpoint.Completed
+	// unreadable says why latest is nil although there is one.
+	unreadable *protocol.Failure
 
 	// group holds all goroutines of the term; ctx ends with it.
 	group *errgroup.Group
@@ -47,8 +50,9 @@ type term struct {
 	// declare says that the requirements changed; room for one says it all.
 	declare chan struct{}
 	// wake carries the time of the next tick, the latest value; room for one.
-	wake chan time.Time
-	over chan struct{} // closed when the term is
+	wake      chan time.Time
+	beginning chan struct{} // closed when begun becomes true
+	over      chan struct{} // closed when the term is
 
 	// Owned by the main thread.
 	fence       rpc.LeaderFence
@@ -67,14 +71,15 @@ type term struct {
 func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term, error) {
 	t := &term{
 		jm: jm, token: token, log: jm.log.With(logging.Token(token)),
-		main:     rpc.NewMainThread(),
-		writes:   newMailbox(),
-		drops:    newMailbox(),
-		declare:  make(chan struct{}, 1),
-		wake:     make(chan time.Time, 1),
-		over:     make(chan struct{}),
-		sessions: map[member]*session{},
-		watched:  map[member]bool{},
+		main:      rpc.NewMainThread(),
+		writes:    newMailbox(),
+		drops:     newMailbox(),
+		declare:   make(chan struct{}, 1),
+		wake:      make(chan time.Time, 1),
+		beginning: make(chan struct{}),
+		over:      make(chan struct{}),
+		sessions:  map[member]*session{},
+		watched:   map[member]bool{},
 	}
 	if err := t.read(ctx); err != nil {
 		return nil, err
@@ -83,15 +88,7 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 		graph: &jm.cfg.Job.Graph, submitted: jm.cfg.Job.Submitted,
 		adoptionTimeout: jm.cfg.AdoptionTimeout, slotRequestTimeout: jm.cfg.SlotRequestTimeout,
 		jitter: func() float64 { return 2*rand.Float64() - 1 },
-	}
-	var err error
-	cfg.latest, err = jm.checkpoints.Latest(ctx)
-	switch {
-	case errors.Is(err, haservices.ErrUnreadable):
-		t.log.Error("latest checkpoint cannot be read: the job cannot be restarted, should it have to be", zap.Error(err))
-		cfg.unreadable = &protocol.Failure{Message: err.Error()}
-	case err != nil && !errors.Is(err, haservices.ErrNotFound):
-		return nil, err
+		latest: t.latest, unreadable: t.unreadable,
 	}
 	t.schedule = newSchedule(cfg)
 	restored := int64(0)
@@ -99,7 +96,7 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 		restored = t.ledger.RestoredFrom
 	}
 	t.coordinator = checkpoint.NewCoordinator(checkpoint.Config{
-		Job: jm.id, Epoch: token.Epoch(), Checkpointing: cfg.graph.Checkpointing, Vertices: cfg.graph.Vertices, Latest: cfg.latest,
+		Job: jm.id, Epoch: token.Epoch(), Checkpointing: cfg.graph.Checkpointing, Vertices: cfg.graph.Vertices, Latest: t.latest,
 		RestoredFrom: restored,
 	})
 	jm.election.StoresRead(token)
@@ -108,23 +105,44 @@ func (jm *JobMaster) newTerm(ctx context.Context, token id.FencingToken) (*term,
 	return t, nil
 }
 
-// read reads the stores. Nothing can change them any more: the epoch was won.
+// read reads the stores, all at once: each read is a round trip. Nothing can change them any more: the epoch
+// was won.
 func (t *term) read(ctx context.Context) error {
-	ledger, err := t.jm.ledger.Get(ctx)
-	switch {
-	case err == nil:
-		t.ledger, t.wave = &ledger, ledger.Wave
-	case !errors.Is(err, haservices.ErrNotFound):
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		ledger, err := t.jm.ledger.Get(ctx)
+		if err == nil {
+			t.ledger, t.wave = &ledger, ledger.Wave
+		}
+		return unlessNotFound(err)
+	})
+	g.Go(func() error {
+		intent, err := t.jm.intent.Get(ctx)
+		if err == nil {
+			t.intent = &intent
+		}
+		return unlessNotFound(err)
+	})
+	g.Go(func() (err error) {
+		t.lastID, err = t.jm.ids.Last(ctx)
 		return err
+	})
+	g.Go(func() (err error) {
+		t.latest, err = t.jm.checkpoints.Latest(ctx)
+		if errors.Is(err, haservices.ErrUnreadable) {
+			t.log.Error("latest checkpoint cannot be read: the job cannot be restarted, should it have to be", zap.Error(err))
+			t.unreadable = &protocol.Failure{Message: err.Error()}
+			return nil
+		}
+		return unlessNotFound(err)
+	})
+	return g.Wait()
+}
+
+func unlessNotFound(err error) error {
+	if errors.Is(err, haservices.ErrNotFound) {
+		return nil
 	}
-	intent, err := t.jm.intent.Get(ctx)
-	switch {
-	case err == nil:
-		t.intent = &intent
-	case !errors.Is(err, haservices.ErrNotFound):
-		return err
-	}
-	t.lastID, err = t.jm.ids.Last(ctx)
 	return err
 }
 
@@ -160,6 +178,7 @@ func (t *term) run(ctx context.Context) error {
 // begin starts the schedule. Main thread.
 func (t *term) begin() {
 	t.begun = true
+	close(t.beginning)
 	if t.ledger != nil {
 		t.log.Info("job is being adopted", zap.Int("tasks", len(t.ledger.Executions)), zap.Int("wave", t.ledger.Wave), logging.Took(t.sinceLoss()))
 		for _, e := range t.ledger.Executions {

@@ -268,19 +268,26 @@ func TestLossOfTaskManagers(t *testing.T) {
 		for _, tc := range []struct {
 			name       string
 			fault      func(tm string)
-			soon, late int // known after a moment, and after the heartbeat timeout
+			used       bool          // its slot is in use
+			after      time.Duration // from the registration to the fault
+			soon, late int           // known after a moment, and after the heartbeat timeout
 		}{
-			{"killed", func(tm string) { c.net.Kill(tm + ":1") }, 0, 0},
-			{"stopped", func(tm string) { c.stop(tm) }, 0, 0},
-			{"cut off", func(tm string) { c.net.Cut("jm-1:1", tm+":1") }, 1, 0},
-			{"frozen", func(tm string) { c.net.Freeze(tm + ":1") }, 1, 0},
+			{"killed, in use", func(tm string) { c.net.Kill(tm + ":1") }, true, 0, 0, 0},
+			{"killed, idle", func(tm string) { c.net.Kill(tm + ":1") }, false, time.Second, 0, 0},
+			{"stopped", func(tm string) { c.stop(tm) }, true, 0, 0, 0},
+			{"cut off", func(tm string) { c.net.Cut("jm-1:1", tm+":1") }, true, 0, 1, 0},
+			{"frozen", func(tm string) { c.net.Freeze(tm + ":1") }, true, 0, 1, 0},
 			{"frozen for a moment", func(tm string) {
 				c.net.Freeze(tm + ":1")
 				time.AfterFunc(4*time.Second, func() { c.net.Thaw(tm + ":1") })
-			}, 1, 1},
+			}, true, 0, 1, 1},
 		} {
 			tm := c.taskManager("tm-"+tc.name, 1)
+			if tc.used {
+				tm.Slots[0] = protocol.Slot{Allocation: id.NewAllocation(), Job: id.NewJob()}
+			}
 			tm.register(t, g)
+			pass(tc.after)
 			tc.fault(string(tm.ID))
 			pass(100 * time.Millisecond)
 			if got := known(); got != tc.soon {

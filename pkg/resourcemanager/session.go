@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +31,11 @@ type session struct {
 	instance id.Instance
 	gateway  rpc.Gateway
 	stop     func()
+	// used: slots were in use at the registration.
+	used bool
+	// running counts the goroutines of the session; watching starts one of them once.
+	running  sync.WaitGroup
+	watching sync.Once
 	// wake says that queue is not empty. Room for one: more say the same.
 	wake chan struct{}
 
@@ -38,18 +45,29 @@ type session struct {
 }
 
 func newSession(t *term, r protocol.RegisterTaskManagerRequest, g rpc.Gateway) *session {
-	s := &session{term: t, id: r.ID, instance: r.Instance, gateway: g, wake: make(chan struct{}, 1), heard: time.Now()}
+	s := &session{
+		term: t, id: r.ID, instance: r.Instance, gateway: g, wake: make(chan struct{}, 1), heard: time.Now(),
+		used: slices.ContainsFunc(r.Slots, func(s protocol.Slot) bool { return !s.Allocation.IsZero() }),
+	}
 	s.stop = t.spawn(s.run)
 	return s
 }
 
 // run is the session's goroutine; it returns when ctx ends.
 func (s *session) run(ctx context.Context) {
-	var wg sync.WaitGroup
-	wg.Go(func() { s.beat(ctx) })
-	wg.Go(func() { s.awaitGone(ctx) })
+	if s.used {
+		s.watch(ctx)
+	}
+	s.running.Go(func() { s.beat(ctx) })
 	s.ask(ctx)
-	wg.Wait()
+	s.running.Wait()
+}
+
+// watch begins to watch for the end of the TaskManager's process: at once when slots are in use, else with the
+// first request or heartbeat. After a leader change thousands register, and whoever is not needed yet need not
+// be connected to meanwhile.
+func (s *session) watch(ctx context.Context) {
+	s.watching.Do(func() { s.running.Go(func() { s.awaitGone(ctx) }) })
 }
 
 // post runs f on the main thread if s is still the session of its TaskManager in the present term:
@@ -66,12 +84,13 @@ func (s *session) lost(ctx context.Context, reason string) {
 	s.post(ctx, func() { s.term.loseTaskManager(s.id, s.instance, reason) })
 }
 
-// beat sends heartbeats. The TaskManager is lost when it has been silent for the timeout and the last
+// beat sends heartbeats, the first at a random moment of the first interval: those who registered together
+// are not asked together. The TaskManager is lost when it has been silent for the timeout and the last
 // two heartbeats failed: one of them was sent after the timeout, so a pause of this process is not
 // taken for the TaskManager's.
 func (s *session) beat(ctx context.Context) {
 	cfg := s.term.rm.cfg
-	tick := time.NewTicker(cfg.HeartbeatInterval)
+	tick := time.NewTimer(rand.N(cfg.HeartbeatInterval))
 	defer tick.Stop()
 	heard, failed := time.Now(), 0
 	for {
@@ -79,7 +98,9 @@ func (s *session) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Reset(cfg.HeartbeatInterval)
 		}
+		s.watch(ctx)
 		report, err := s.heartbeat(ctx, cfg.HeartbeatInterval)
 		switch {
 		case ctx.Err() != nil:
@@ -147,6 +168,7 @@ func (s *session) ask(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		s.watch(ctx)
 		for _, l := range queue {
 			s.askFor(ctx, l)
 		}

@@ -44,7 +44,9 @@ type leaders struct {
 	submitted []protocol.SubmitJobRequest
 	cancelled []id.Job
 	stops     int
-	err       error // of every call, when set
+	// leadership is what the Dispatcher says of it.
+	leadership protocol.Leadership
+	err        error // of every call, when set
 }
 
 func (l *leaders) locked(f func()) {
@@ -141,6 +143,7 @@ func (l *leaders) endpoint(name string) *rpc.Endpoint {
 		l.submitted = append(l.submitted, req)
 		return protocol.Empty{}, nil
 	})
+	handle(l, e, protocol.DescribeLeadership, func(protocol.Empty) (protocol.Leadership, error) { return l.leadership, nil })
 	handle(l, e, protocol.StopCluster, func(protocol.Empty) (protocol.Empty, error) {
 		l.stops++
 		return protocol.Empty{}, nil

@@ -30,6 +30,9 @@ const (
 	// window is how many bytes may be under way in a stream or connection. A fixed one spares the pings by
 	// which gRPC would find out, one for each burst of data: every heartbeat is one.
 	window = 1 << 20
+	// buffer is how many bytes a connection reads or writes at a time, at most. Messages are small, and
+	// thousands of connections wake up together when heartbeats are due.
+	buffer = 4 << 10
 )
 
 // GRPC is the Transport between processes: one HTTP/2 connection for each pair.
@@ -65,7 +68,8 @@ func (t *GRPC) Process() id.Instance { return t.process }
 // Serve answers requests until ctx ends; calls in progress get up to a second to end.
 func (t *GRPC) Serve(ctx context.Context, h Handler) error {
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window))
+		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
+		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer))
 	RegisterServer(s, h, t.process)
 	stopped := make(chan struct{})
 	go func() {
@@ -129,6 +133,7 @@ func (t *GRPC) conn(address string) (*grpc.ClientConn, error) {
 	c, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
+		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithDisableHealthCheck(), // what is not used costs all the same
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			d := net.Dialer{Timeout: dialTimeout}

@@ -1,40 +1,32 @@
 package failover_test
 
 import (
-	"os"
 	"testing"
-	"time"
 
-	"github.com/tamias-project/tamias/internal/drill"
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 	"github.com/tamias-project/tamias/test/harness"
 )
 
-// The drills that users run with `tamias drill` and scripts/demo.sh.
-func TestDrill(t *testing.T) {
-	var ensemble *zkserver.Ensemble
-	for _, tc := range []struct{ ha, scenario string }{
-		{"local", "kill-leader"},
-		{"local", "terminate-leader"},
-		{"local", "freeze-leader"},
-		{"zookeeper", "kill-leader"},
-		{"zookeeper", "terminate-leader"},
-		{"zookeeper", "freeze-leader"},
-	} {
-		t.Run(tc.ha+" "+tc.scenario, func(t *testing.T) {
-			o := drill.Options{
-				Scenario: tc.scenario, HA: tc.ha, Count: 3, JobManagers: 2, TaskManagers: 2, Rate: 1000, CheckpointInterval: 200 * time.Millisecond,
-				Bin: harness.Bin(t), Progress: t.Output(),
-			}
-			_ = ensemble
-			report, err := drill.Run(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !report.OK || len(report.Rounds) != 3 {
-				report.Print(os.Stderr)
-				t.Errorf("a promise was broken in %d rounds", len(report.Rounds))
-			}
-		})
+// The drills of `tamias drill` and scripts/demo.sh, on one machine with nothing installed. A frozen leader is
+// shot there.
+func TestDrillLocal(t *testing.T) {
+	for _, scenario := range []string{"kill-leader", "terminate-leader", "freeze-leader"} {
+		t.Run(scenario, func(t *testing.T) { drill(t, "--ha", "local", scenario) })
+	}
+}
+
+// The same with three ZooKeeper servers. A frozen leader comes back there, and steps down.
+func TestDrillZooKeeper(t *testing.T) {
+	quorum := zkserver.StartEnsemble(t, 3).Quorum()
+	for _, scenario := range []string{"kill-leader", "terminate-leader", "freeze-leader"} {
+		t.Run(scenario, func(t *testing.T) { drill(t, "--ha", "zookeeper", "--quorum", quorum, scenario) })
+	}
+}
+
+func drill(t *testing.T, args ...string) {
+	t.Helper()
+	report := harness.Drill(t, append([]string{"--count", "3", "--checkpoint", "200ms"}, args...)...)
+	if len(report.Rounds) != 3 || report.Summary.Records == 0 {
+		t.Errorf("%d rounds with %d records, want 3 rounds", len(report.Rounds), report.Summary.Records)
 	}
 }

@@ -75,5 +75,5 @@ func TestRunWaitsOnWhileTheLeaderIsKilled(t *testing.T) {
 		t.Errorf("the client did not notice another leader: %s", r)
 	}
 	checkAdopted(t, c.AwaitEnd(job, protocol.JobFinished), 1)
-	checkAll(t, output, 20000)
+	harness.CheckAllNumbered(t, output, 20000)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/tamias-project/tamias/examples/numbered/verify"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/test/harness"
@@ -30,16 +29,6 @@ func startNumbered(t *testing.T, c *harness.Cluster, name string, options ...str
 	return j
 }
 
-// verify reads what is committed.
-func (j *numbered) verify() *verify.Report {
-	j.t.Helper()
-	r, err := verify.Directory(j.t.Context(), j.output, verify.Options{})
-	if err != nil {
-		j.t.Fatal(err)
-	}
-	return r
-}
-
 // awaitProgress waits until a thousand more records are committed than now.
 func (j *numbered) awaitProgress() {
 	j.t.Helper()
@@ -60,9 +49,6 @@ func (j *numbered) records() int64 {
 func (j *numbered) conclude() protocol.JobDetails {
 	j.t.Helper()
 	d := j.c.Cancel(j.id)
-	if r := j.verify(); !r.OK() || r.Records == 0 {
-		r.Times = nil
-		j.t.Errorf("output is wrong: %+v", *r)
-	}
+	harness.CheckNumbered(j.t, j.output)
 	return d
 }

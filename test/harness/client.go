@@ -64,7 +64,13 @@ func (c *client) Tamias(args ...string) Result {
 // Begin runs the tamias command in the background, until Wait or the end of the test.
 func (c *client) Begin(args ...string) *Command {
 	c.t.Helper()
-	args = append([]string{args[0], "--configDir", c.conf}, args[1:]...)
+	command := c.start(append([]string{args[0], "--configDir", c.conf}, args[1:]...))
+	c.began = append(c.began, command)
+	return command
+}
+
+func (c *client) start(args []string) *Command {
+	c.t.Helper()
 	command := &Command{t: c.t, done: make(chan struct{})}
 	command.cmd = exec.Command(filepath.Join(Bin(c.t), "tamias"), args...)
 	command.cmd.Dir, command.cmd.Env = c.dir, append(os.Environ(), c.env...)
@@ -85,7 +91,6 @@ func (c *client) Begin(args ...string) *Command {
 	if err := <-started; err != nil {
 		c.t.Fatal(err)
 	}
-	c.began = append(c.began, command)
 	return command
 }
 
@@ -259,4 +264,11 @@ func TaskManagers(d protocol.JobDetails) int {
 // Drained reports whether a task has seen the end of its input.
 func Drained(d protocol.JobDetails) bool {
 	return slices.ContainsFunc(d.Subtasks, func(s protocol.SubtaskDetails) bool { return s.Execution.Drained })
+}
+
+// Run runs a job with a client that waits for its end.
+func (c *client) Run(job Job) Result {
+	c.t.Helper()
+	_, command := c.BeginRun(job)
+	return command.Wait()
 }

@@ -32,9 +32,9 @@ type Options struct {
 type Cluster struct {
 	*localcluster.Cluster
 	*client
-	t   testing.TB
-	dir string
-	ha  Options
+	t       testing.TB
+	dir     string
+	options Options
 }
 
 // Start starts a cluster. It does not wait until it is ready: clients do.
@@ -42,7 +42,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	o.HA = orDefault(o.HA, "NONE")
 	o.JobManagers, o.TaskManagers, o.Slots = orDefault(o.JobManagers, 1), orDefault(o.TaskManagers, 2), orDefault(o.Slots, 2)
-	c := &Cluster{t: t, dir: newDir(t), ha: o}
+	c := &Cluster{t: t, dir: NewDir(t), options: o}
 	settings := map[string]string{}
 	if o.ZooKeeper != nil {
 		settings["high-availability.zookeeper.quorum"] = o.ZooKeeper.Quorum()
@@ -51,23 +51,23 @@ func Start(t testing.TB, o Options) *Cluster {
 	maps.Copy(settings, o.Settings)
 	cluster, err := localcluster.Start(localcluster.Config{
 		Bin: Bin(t), Dir: c.dir, HA: o.HA, JobManagers: o.JobManagers, TaskManagers: o.TaskManagers, Slots: o.Slots,
-		Settings: settings, Env: c.env(),
+		Settings: settings, Env: Environment(c.dir),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Cluster = cluster
 	t.Cleanup(c.end)
-	c.client = newClient(t, c.dir, cluster.ConfigDir(), c.env())
+	c.client = newClient(t, c.dir, cluster.ConfigDir(), Environment(c.dir))
 	return c
 }
 
-// newDir makes a directory with a short path: Unix sockets below it have at most 107 bytes.
-func newDir(t testing.TB) string {
+// NewDir makes a directory that goes with its test, with a short path: Unix sockets below it have at most 107 bytes.
+func NewDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tamias-test-")
 	if err == nil {
-		err = os.Mkdir(filepath.Join(dir, "systemtmp"), 0o755)
+		err = os.Mkdir(filepath.Join(dir, systemTmp), 0o755)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -82,11 +82,12 @@ func newDir(t testing.TB) string {
 	return dir
 }
 
-// env has no other temporary directory than one that is checked at the end, and nothing of the user's.
-func (c *Cluster) env() []string { return environment(c.dir) }
+// systemTmp is the system's temporary directory as far as the processes of a test know.
+const systemTmp = "systemtmp"
 
-func environment(dir string) []string {
-	return []string{"TMPDIR=" + filepath.Join(dir, "systemtmp"), "TAMIAS_CONF_DIR=", "FLINK_CONF_DIR="}
+// Environment has a temporary directory that is checked at the end, and nothing of the user's.
+func Environment(dir string) []string {
+	return []string{"TMPDIR=" + filepath.Join(dir, systemTmp), "TAMIAS_CONF_DIR=", "FLINK_CONF_DIR="}
 }
 
 // end stops everything and looks at what is left.
@@ -98,7 +99,7 @@ func (c *Cluster) end() {
 		c.t.Error(err)
 	}
 	if !c.t.Failed() {
-		c.checkNothingIsLeft()
+		c.CheckNothingIsLeft()
 	}
 	if c.t.Failed() {
 		c.t.Log(tails(c.LogDir()))
@@ -110,6 +111,14 @@ func (c *Cluster) Dir() string { return c.dir }
 
 // Output is the directory for the output of a job.
 func (c *Cluster) Output(name string) string { return filepath.Join(c.dir, "output", name) }
+
+// StopInOrder ends all processes as stop-cluster.sh does.
+func (c *Cluster) StopInOrder() {
+	c.t.Helper()
+	if err := c.Stop(context.Background()); err != nil {
+		c.t.Fatal(err)
+	}
+}
 
 // PowerCut kills all processes that run, at once.
 func (c *Cluster) PowerCut() {

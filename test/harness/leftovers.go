@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,24 +26,31 @@ var mayStay = regexp.MustCompile(`^[^/]+/(` + strings.Join([]string{
 	`files/leadership/[^/]+\.json`,
 }, "|") + `)$`)
 
-// checkNothingIsLeft looks at everything that a stopped cluster without running jobs must not leave.
-func (c *Cluster) checkNothingIsLeft() {
-	for _, p := range [][]string{
-		processesOf(c.dir),
-		filesBelow(c.TempDir(), true), filesBelow(filepath.Join(c.dir, "systemtmp"), true),
-		filesBelow(c.CheckpointDir(), true),
-		jobLeftovers(c.StorageDir()), uncommitted(filepath.Join(c.dir, "output")),
-		zooKeeperLeftovers(c.t, c.ha.ZooKeeper, filepath.Base(c.dir)),
-	} {
-		for _, left := range p {
-			c.t.Errorf("left behind: %s", left)
-		}
+// CheckNothingIsLeft looks at everything that a stopped cluster without running jobs must not leave.
+func (c *Cluster) CheckNothingIsLeft() {
+	c.t.Helper()
+	left := leftovers(c.dir)
+	left = append(left, zooKeeperLeftovers(c.t, c.options.ZooKeeper, filepath.Base(c.dir))...)
+	for _, l := range left {
+		c.t.Errorf("left behind: %s", l)
 	}
 }
 
-// processesOf waits until no process has that directory in its command line or environment, and
+// leftovers lists what is left in the directory of a test, laid out as localcluster does it.
+func leftovers(dir string) []string {
+	return slices.Concat(
+		ProcessesOf(dir),
+		filesBelow(filepath.Join(dir, "tmp"), true),
+		filesBelow(filepath.Join(dir, systemTmp), true),
+		filesBelow(filepath.Join(dir, "checkpoints"), true),
+		jobLeftovers(filepath.Join(dir, "ha")),
+		uncommitted(filepath.Join(dir, "output")),
+	)
+}
+
+// ProcessesOf waits until no process has that directory in its command line or environment, and
 // describes those that do not go.
-func processesOf(dir string) (left []string) {
+func ProcessesOf(dir string) (left []string) {
 	poll(func() bool {
 		left = nil
 		entries, _ := filepath.Glob("/proc/[0-9]*")

@@ -18,7 +18,7 @@ const zooKeeperRoot = "/tamias-test"
 
 // znodesMayStay are the nodes that a cluster without jobs and processes leaves, relative to its root.
 var znodesMayStay = regexp.MustCompile(`^(|` + strings.Join([]string{
-	`leaderlatch(/(resource_manager|dispatcher|rest_server)_lock)?`,
+	`leaderlatch(/(resource_manager|dispatcher|rest_server)_(lock|resigned))?`,
 	`leader(/rest_server)?`,
 	`jobgraphs`, `jobs`,
 	`job-results(/[0-9a-f]{32})?`,

@@ -14,29 +14,31 @@ import (
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
-// client is a user: it asks whoever leads the Dispatcher, and asks again until it is answered.
+// client is a user: it asks whoever leads, and asks again until it is answered.
 type client struct {
 	services *haservices.Services
 	rpc      *rpc.Service
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 
-	mu     sync.Mutex // guards leader
-	leader haservices.LeaderInformation
+	mu      sync.Mutex // guards leaders
+	leaders map[haservices.Kind]haservices.LeaderInformation
 }
 
 // callTimeout is how long one call may take before the client asks again.
 const callTimeout = 10 * time.Second
 
 func newClient(w *world) *client {
-	c := &client{}
+	c := &client{leaders: map[haservices.Kind]haservices.LeaderInformation{}}
 	var ctx context.Context
 	ctx, c.stop = context.WithCancel(context.Background())
 	c.services, c.rpc = w.user.newLife(c.stop).services()
 	c.running.Go(func() { c.rpc.Run(ctx) })
-	c.running.Go(func() {
-		c.services.LeaderRetrieval(haservices.Component{Kind: haservices.Dispatcher}).Run(ctx, c)
-	})
+	for _, kind := range []haservices.Kind{haservices.Dispatcher, haservices.ResourceManager} {
+		c.running.Go(func() {
+			c.services.LeaderRetrieval(haservices.Component{Kind: kind}).Run(ctx, following{c, kind})
+		})
+	}
 	return c
 }
 
@@ -46,22 +48,35 @@ func (c *client) close() {
 	c.services.Close(context.Background())
 }
 
+// following is the client as the listener of one retrieval.
+type following struct {
+	client *client
+	kind   haservices.Kind
+}
+
 // NotifyLeader is the retrieval's.
-func (c *client) NotifyLeader(l haservices.LeaderInformation) {
+func (f following) NotifyLeader(l haservices.LeaderInformation) {
+	f.client.mu.Lock()
+	defer f.client.mu.Unlock()
+	f.client.leaders[f.kind] = l
+}
+
+func (c *client) leader(kind haservices.Kind) haservices.LeaderInformation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.leader = l
+	return c.leaders[kind]
 }
 
 // ask calls the leading Dispatcher until it answers, or until ctx ends. An error that says something
 // about the request is returned.
-func ask[Req, Resp any](ctx context.Context, c *client, call protocol.Call[Req, Resp], req Req) (resp Resp, err error) {
+func ask[Req, Resp any](ctx context.Context, c *client, call protocol.Call[Req, Resp], req Req) (Resp, error) {
+	return askLeader(ctx, c, haservices.Dispatcher, call, req)
+}
+
+func askLeader[Req, Resp any](ctx context.Context, c *client, kind haservices.Kind, call protocol.Call[Req, Resp], req Req) (resp Resp, err error) {
 	err = errors.New("no leader seen")
 	for ctx.Err() == nil {
-		c.mu.Lock()
-		leader := c.leader
-		c.mu.Unlock()
-		if !leader.IsEmpty() {
+		if leader := c.leader(kind); !leader.IsEmpty() {
 			var g rpc.Gateway
 			if g, err = c.rpc.Gateway(leader.Address, leader.Token); err != nil {
 				return resp, err
@@ -69,7 +84,7 @@ func ask[Req, Resp any](ctx context.Context, c *client, call protocol.Call[Req, 
 			try, cancel := context.WithTimeout(ctx, callTimeout)
 			resp, err = rpc.Invoke(try, g, call, req)
 			cancel()
-			if err == nil || errors.Is(err, protocol.ErrUnknownJob) || errors.Is(err, protocol.ErrInvalidJob) || errors.Is(err, protocol.ErrJobConflict) || errors.Is(err, protocol.ErrJobEnded) {
+			if err == nil || decided(err) {
 				return resp, err
 			}
 		}
@@ -79,6 +94,16 @@ func ask[Req, Resp any](ctx context.Context, c *client, call protocol.Call[Req, 
 		}
 	}
 	return resp, fmt.Errorf("%s: %w; last answer: %w", call.Method, ctx.Err(), err)
+}
+
+// decided reports whether err is about the request itself.
+func decided(err error) bool {
+	for _, e := range []error{protocol.ErrUnknownJob, protocol.ErrInvalidJob, protocol.ErrJobConflict, protocol.ErrJobEnded} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // submission is a job that a client wants to run.
@@ -117,10 +142,14 @@ func (w *world) graph() jobgraph.JobGraph {
 		}
 	}
 	stages := 1 + w.rand.IntN(3)
+	if w.rand.IntN(6) == 0 {
+		stages = 8 // a ledger that does not fit into its node
+	}
 	for i := range stages {
 		g.Vertices = append(g.Vertices, jobgraph.Vertex{
 			ID: id.Vertex{byte(i + 1)}, Name: fmt.Sprintf("stage %d", i), Parallelism: parallelism, Source: i == 0,
 			Operators: []jobgraph.Operator{{UID: fmt.Sprintf("op-%d", i), Name: "operator"}},
+			Commits:   i == stages-1 && w.rand.IntN(2) == 0,
 		})
 		if i > 0 {
 			partition := []jobgraph.Partition{jobgraph.Hash, jobgraph.Hash, jobgraph.Forward}[w.rand.IntN(3)]

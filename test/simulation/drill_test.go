@@ -90,7 +90,7 @@ func (s *schedule) drill() {
 	fault := s.fault()
 	caught := make(chan *process, 1) // room for the one
 	t := &trap{at: d.at, what: d.what, left: 1 + s.world.rand.IntN(d.often)}
-	t.spring = func(l *life) {
+	t.spring = func(l *life) bool {
 		p := l.process
 		if p.isTaskManager() { // it got a message: the sender is meant
 			p = s.leader()
@@ -100,6 +100,7 @@ func (s *schedule) drill() {
 			fault.begin(p)
 			caught <- p
 		}
+		return fault.losesAnswer
 	}
 	s.note("drill: %s", d.name)
 	s.world.traps.put(t)
@@ -124,20 +125,23 @@ type fault struct {
 	name  string
 	begin func(p *process)
 	end   func(p *process) // plans the end, on the schedule's goroutine; may be nil
+	// losesAnswer of the write at which the trap is set.
+	losesAnswer bool
 }
 
 func (s *schedule) fault() fault {
 	w := s.world
+	expire := func(p *process) { w.ha.ExpireSession(p.name) }
+	kill := fault{name: "kill", begin: func(p *process) { p.present().crash() }}
 	faults := []fault{
-		{"kill", func(p *process) { p.present().crash() }, nil},
-		{"freeze", (*process).freeze, func(p *process) { s.thawLater(p, longestCut) }},
-		{"expire the session of", func(p *process) { w.ha.ExpireSession(p.name) }, nil},
-		{"cut off from the HA services", func(p *process) { w.ha.Disconnect(p.name) }, func(p *process) { s.reconnectLater(p, longestCut) }},
+		kill, kill, kill,
+		{name: "freeze", begin: (*process).freeze, end: func(p *process) { s.thawLater(p, longestCut) }},
+		{name: "expire the session of", begin: expire},
+		{name: "lose the answer and expire the session of", begin: expire, losesAnswer: true},
+		{name: "cut off from the HA services", begin: func(p *process) { w.ha.Disconnect(p.name) },
+			end: func(p *process) { s.reconnectLater(p, longestCut) }},
 	}
-	if n := w.rand.IntN(8); n < len(faults) {
-		return faults[n]
-	}
-	return faults[0]
+	return faults[w.rand.IntN(len(faults))]
 }
 
 // killWhileFinishing ends the input of a job, and kills one of its processes when it is about to commit.

@@ -124,7 +124,8 @@ func checkCheckpoints(events []taskmanagertest.Event) (errs []error) {
 }
 
 // checkNotices: before a source takes part in a checkpoint it has been told that the one before is
-// complete, if that was stored and the source took part in it, whichever leader stored it.
+// complete, if that was stored and the source took part in it, whichever leader stored it. And no task is
+// told to discard what belongs to a checkpoint that is stored.
 func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event) (errs []error) {
 	stored := map[int64]bool{}
 	for _, r := range s.world.ha.Audit() {
@@ -133,16 +134,19 @@ func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event)
 			stored[n] = true
 		}
 	}
+	// last stored checkpoint that a task acknowledged.
 	last, told := map[id.ExecutionAttempt]int64{}, map[id.ExecutionAttempt]int64{}
 	for _, e := range events {
-		if v := job.graph.Vertex(e.Attempt.Vertex); v == nil || !v.Source {
-			continue
-		}
+		v := job.graph.Vertex(e.Attempt.Vertex)
 		switch e.Kind {
 		case taskmanagertest.Completed:
 			told[e.Attempt] = max(told[e.Attempt], e.Checkpoint)
+		case taskmanagertest.Discarded:
+			if last[e.Attempt] > e.Checkpoint {
+				errs = append(errs, fmt.Errorf("%s, and checkpoint %d is complete", e, last[e.Attempt]))
+			}
 		case taskmanagertest.Acknowledged:
-			if last[e.Attempt] > told[e.Attempt] {
+			if v.Source && last[e.Attempt] > told[e.Attempt] {
 				errs = append(errs, fmt.Errorf("%s, and it was never told that checkpoint %d is complete", e, last[e.Attempt]))
 			}
 			if stored[e.Checkpoint] {

@@ -19,6 +19,8 @@ type schedule struct {
 	dataPlaneFaults bool
 	// passing faults, which end by themselves.
 	passing []*passing
+	// troubleSince is when the present trouble began, calmFrom when it will be over.
+	troubleSince, calmFrom time.Time
 
 	traceMu sync.Mutex // guards trace
 	trace   []string
@@ -32,10 +34,15 @@ type passing struct {
 
 // Faults that a cluster has to bear without restarting a task last shorter than the timeouts that tell
 // a lost TaskManager from a slow one: heartbeat.timeout (60 s here) for links between processes, and
-// jobmaster.adoption-timeout (30 s) for a TaskManager that cannot hear of a new leader.
+// jobmaster.adoption-timeout (30 s) for a TaskManager that cannot get to a new leader. Faults that follow
+// each other closely, or overlap, count as one: together they last no longer than longestTrouble, and after
+// that there is calm in which everybody has tried once more. (A frozen process's clock goes on here, so for
+// its timeouts a freeze is like a cut.)
 const (
-	longestCut  = 30 * time.Second
-	longestDeaf = 15 * time.Second
+	longestCut     = 20 * time.Second
+	longestDeaf    = 15 * time.Second
+	longestTrouble = 20 * time.Second
+	calm           = 9 * time.Second
 )
 
 func (s *schedule) note(format string, args ...any) {
@@ -80,8 +87,17 @@ func (s *schedule) step() {
 
 // pass lets a fault end after a random time.
 func (s *schedule) pass(most time.Duration, end func()) {
+	now := time.Now()
+	if now.Sub(s.calmFrom) >= calm {
+		s.troubleSince = now
+	}
+	left := max(longestTrouble-now.Sub(s.troubleSince), 10*time.Millisecond)
+	lasts := min(time.Duration(s.world.rand.Int64N(int64(most))), left)
+	if over := now.Add(lasts); over.After(s.calmFrom) {
+		s.calmFrom = over
+	}
 	p := &passing{end: sync.OnceFunc(end)}
-	p.timer = time.AfterFunc(time.Duration(s.world.rand.Int64N(int64(most))), p.end)
+	p.timer = time.AfterFunc(lasts, p.end)
 	s.passing = append(s.passing, p)
 }
 

@@ -49,11 +49,13 @@ func TestSchedules(t *testing.T) {
 			if failFast && failed.Load() {
 				t.SkipNow()
 			}
+			t.Cleanup(func() { // a bubble that fails ends the test there and then
+				if t.Failed() {
+					failed.Store(true)
+					t.Logf("replay: go test ./test/simulation -run TestSchedules -seed %d -v", n)
+				}
+			})
 			synctest.Test(t, func(t *testing.T) { runSchedule(t, uint64(n)) })
-			if t.Failed() {
-				failed.Store(true)
-				t.Logf("replay: go test ./test/simulation -run TestSchedules -seed %d -v", n)
-			}
 		})
 	}
 }
@@ -129,6 +131,37 @@ func (s *schedule) allAsTheyShould() string {
 	for _, job := range s.jobs {
 		if amiss := s.asItShould(job); amiss != "" {
 			return fmt.Sprintf("job %s: %s", job.graph.ID, amiss)
+		}
+	}
+	return s.slotsAsTheyShould()
+}
+
+// slotsAsTheyShould says what is amiss with the slots as the ResourceManager knows them.
+func (s *schedule) slotsAsTheyShould() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	list, err := askLeader(ctx, s.world.client, haservices.ResourceManager, protocol.ListTaskManagers, protocol.Empty{})
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(list.TaskManagers) != taskManagers || len(list.Missing) > 0:
+		return fmt.Sprintf("%d TaskManagers are registered, slots are missing: %v", len(list.TaskManagers), list.Missing)
+	}
+	leased := map[id.Job]int{}
+	for _, tm := range list.TaskManagers {
+		for _, slot := range tm.Slots {
+			if !slot.Allocation.IsZero() {
+				leased[slot.Job]++
+			}
+		}
+	}
+	for _, job := range s.jobs {
+		want := job.graph.Slots()
+		if job.ends() {
+			want = 0
+		}
+		if got := leased[job.graph.ID]; got != want {
+			return fmt.Sprintf("job %s has %d slots, want %d", job.graph.ID, got, want)
 		}
 	}
 	return ""

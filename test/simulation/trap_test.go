@@ -28,8 +28,9 @@ type trap struct {
 	// what is the method of a message, or the operation and path of a write, as a pattern of path.Match.
 	what string
 	// left is how many times more the moment passes before the trap springs.
-	left   int
-	spring func(l *life)
+	left int
+	// spring returns true when the answer to a write is to be lost, too.
+	spring func(l *life) (loseAnswer bool)
 }
 
 // traps holds the trap that is set, if one is. The processes pass it on all their goroutines.
@@ -47,10 +48,11 @@ func (s *traps) put(t *trap) {
 func (s *traps) clear() { s.put(nil) }
 
 // pass is called at each moment of each life. A trap springs on the goroutine that passes it.
-func (s *traps) pass(l *life, at moment, what string) {
+func (s *traps) pass(l *life, at moment, what string) (loseAnswer bool) {
 	if t := s.caught(l, at, what); t != nil {
-		t.spring(l)
+		return t.spring(l)
 	}
+	return false
 }
 
 func (s *traps) caught(l *life, at moment, what string) *trap {

@@ -118,6 +118,11 @@ func (b *backend) Campaign(ctx context.Context, c haservices.Component, me haser
 	return won, nil
 }
 
+// Succession implements haservices.Chronicler.
+func (b *backend) Succession(ctx context.Context, c haservices.Component) (haservices.Succession, error) {
+	return b.Driver.(haservices.Chronicler).Succession(ctx, c)
+}
+
 // leads reports whether this life leads the dispatcher.
 func (b *backend) leads() bool {
 	b.mu.Lock()
@@ -133,6 +138,9 @@ type term struct {
 	component haservices.Component
 	began     int
 }
+
+// Succession implements haservices.Successor.
+func (t *term) Succession() haservices.Succession { return t.Term.(haservices.Successor).Succession() }
 
 // mustRead lists what a leader reads before others may find it.
 func (t *term) mustRead() []string {
@@ -178,9 +186,8 @@ func (t *term) change(what string, do func() error) error {
 	if err != nil {
 		return err
 	}
-	traps.pass(l, written, what)
-	if l.killed() { // it did not live to hear the answer
-		return fmt.Errorf("%w: %w", haservices.ErrUnknownOutcome, errKilled)
+	if traps.pass(l, written, what) || l.killed() {
+		return fmt.Errorf("%w: the answer was lost", haservices.ErrUnknownOutcome)
 	}
 	return nil
 }

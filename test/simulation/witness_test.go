@@ -28,6 +28,14 @@ type witness struct {
 	led map[leadership]bool
 	// refused counts the messages of leaders of the past that each life refused.
 	refused map[*life]int64
+	// triggered are the checkpoints that leaders of each job have begun.
+	triggered map[id.Job]*begun
+}
+
+// begun is what the present leader of a job, and those before it, have begun.
+type begun struct {
+	epoch        uint64
+	last, before int64
 }
 
 // guard is what a receiver refuses messages of the past with: one for each component that it follows or
@@ -45,7 +53,8 @@ type leadership struct {
 }
 
 func newWitness(w *world) *witness {
-	return &witness{world: w, accepted: map[guard]id.FencingToken{}, led: map[leadership]bool{}, refused: map[*life]int64{}}
+	return &witness{world: w, accepted: map[guard]id.FencingToken{}, led: map[leadership]bool{},
+		refused: map[*life]int64{}, triggered: map[id.Job]*begun{}}
 }
 
 func (x *witness) violate(format string, args ...any) {
@@ -179,12 +188,33 @@ func (x *witness) sends(l *life, r *rpc.Request) {
 		if !x.ended(c.Job) {
 			err = errors.New("it has no stored result")
 		}
+	case protocol.TriggerCheckpoint.Method:
+		err = x.begins(c.Job, r.Token.Epoch(), decode[protocol.TriggerCheckpointRequest](r).Checkpoint)
 	case protocol.CompleteCheckpoint.Method:
 		err = x.completed(c.Job, decode[protocol.CompleteCheckpointRequest](r).Checkpoint)
 	}
 	if err != nil && x.world.ha.Epoch(c) == r.Token.Epoch() {
 		x.violate("%s sends %s of job %s, but %v", l.process.name, r.Method, c.Job, err)
 	}
+}
+
+// begins checks that a leader begins only checkpoints above those of the leaders before it.
+func (x *witness) begins(job id.Job, epoch uint64, n int64) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b := x.triggered[job]
+	if b == nil {
+		b = &begun{}
+		x.triggered[job] = b
+	}
+	if epoch > b.epoch {
+		b.epoch, b.before = epoch, max(b.before, b.last)
+	}
+	b.last = max(b.last, n)
+	if n <= b.before {
+		return fmt.Errorf("checkpoint %d was begun by an earlier leader", b.before)
+	}
+	return nil
 }
 
 // inLedger checks that the ledger names what is deployed, or later attempts, when this message is late.

@@ -67,8 +67,11 @@ func changes() []change {
 	return list
 }
 
-// build makes the programs of one build in a new directory.
-func build(t *testing.T, root, version string, list []change) string {
+// processes are the programs that are upgraded; clients and the job stay what they are.
+var processes = []string{"jobmanager", "taskmanager"}
+
+// build makes programs of one build in a new directory.
+func build(t *testing.T, root, version string, list []change, packages ...string) string {
 	t.Helper()
 	bin := t.TempDir()
 	// The same flags as in the Makefile, so that what make has compiled need not be compiled again.
@@ -80,7 +83,7 @@ func build(t *testing.T, root, version string, list []change) string {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", append(args, "./cmd/...", "./examples/...")...)
+	cmd := exec.CommandContext(t.Context(), "go", append(args, packages...)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", version, err, out)
@@ -119,7 +122,7 @@ func writeOverlay(dir, root string, list []change) (overlay string, err error) {
 // install makes bin/<program> the program of a build: processes that are started from now on are of it.
 func install(t *testing.T, bin, build string) {
 	t.Helper()
-	for _, program := range []string{"jobmanager", "taskmanager", "tamias", "numbered", "check"} {
+	for _, program := range processes {
 		link := filepath.Join(bin, program)
 		err := errors.Join(os.RemoveAll(link), os.Symlink(filepath.Join(build, program), link))
 		if err != nil {

@@ -36,7 +36,10 @@ func TestRollingUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	builds := map[string]string{present: build(t, root, present, nil), next: build(t, root, next, changes())}
+	builds := map[string]string{
+		present: build(t, root, present, nil, "./cmd/...", "./examples/numbered/..."),
+		next:    build(t, root, next, changes(), "./cmd/jobmanager", "./cmd/taskmanager"),
+	}
 	for _, tc := range []struct {
 		name     string
 		settings func(t *testing.T) map[string]string
@@ -119,11 +122,11 @@ func (c *cluster) logs() {
 	}
 }
 
-// command runs one of the programs and returns what it printed.
+// command runs one of the present build's programs and returns what it printed.
 func (c *cluster) command(program string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(c.Context(), patience)
 	defer cancel()
-	return exec.CommandContext(ctx, filepath.Join(c.bin, program), args...).CombinedOutput()
+	return exec.CommandContext(ctx, filepath.Join(c.builds[present], program), args...).CombinedOutput()
 }
 
 func (c *cluster) submit() {

@@ -28,12 +28,27 @@ func StartEnsemble(t testing.TB, n int) *Ensemble {
 	for _, s := range e.Servers {
 		s.peers = peers.String()
 		t.Cleanup(s.Kill)
+	}
+	e.Start(t)
+	return e
+}
+
+// Start runs all servers, none of which runs, and returns when all of them serve. Alone none would.
+func (e *Ensemble) Start(t testing.TB) {
+	t.Helper()
+	for _, s := range e.Servers {
 		s.launch(t)
 	}
 	for _, s := range e.Servers {
 		s.await(t)
 	}
-	return e
+}
+
+// Kill ends all servers with SIGKILL.
+func (e *Ensemble) Kill() {
+	for _, s := range e.Servers {
+		s.Kill()
+	}
 }
 
 // Addresses are the host:port of all servers.

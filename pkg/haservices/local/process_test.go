@@ -14,6 +14,7 @@ import (
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/local"
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -82,8 +83,8 @@ func startLeader(t *testing.T, dir string) *exec.Cmd {
 	return cmd
 }
 
-// takeOver ends a leading process in one way and waits until this one leads.
-func takeOver(t *testing.T, cfg local.Config, end func(*os.Process)) time.Duration {
+// takeOver ends a leading process in one way and waits until this one leads, which has to know why.
+func takeOver(t *testing.T, cfg local.Config, why protocol.SuccessionReason, end func(*os.Process)) time.Duration {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cfg.PollInterval = time.Minute // nothing may depend on it
@@ -119,6 +120,10 @@ func takeOver(t *testing.T, cfg local.Config, end func(*os.Process)) time.Durati
 		if term.Token().Epoch() != 2 {
 			t.Errorf("epoch %d after 1, want 2", term.Token().Epoch())
 		}
+		how := term.(haservices.Successor).Succession()
+		if how.Reason != why || how.Predecessor == nil || how.Predecessor.PID != leader.Process.Pid || how.Won.Before(how.Detected) {
+			t.Errorf("succession %+v, want %s of process %d", how, why, leader.Process.Pid)
+		}
 		if l := <-told; !l.IsEmpty() {
 			t.Errorf("leader is %+v, want none", l)
 		}
@@ -130,7 +135,7 @@ func takeOver(t *testing.T, cfg local.Config, end func(*os.Process)) time.Durati
 }
 
 func TestKilledLeader(t *testing.T) {
-	took := takeOver(t, local.Config{StorageDir: t.TempDir()}, func(p *os.Process) { p.Kill() })
+	took := takeOver(t, local.Config{StorageDir: t.TempDir()}, protocol.ProcessGone, func(p *os.Process) { p.Kill() })
 	t.Logf("led %s after SIGKILL of the leader", took)
 }
 
@@ -147,7 +152,7 @@ func TestFrozenLeaderIsShot(t *testing.T) {
 				return fmt.Errorf("%w: %s", verdict, address)
 			}
 		}
-		takeOver(t, cfg, func(p *os.Process) {
+		takeOver(t, cfg, protocol.Shot, func(p *os.Process) {
 			p.Signal(syscall.SIGSTOP)
 			close(frozen)
 		})

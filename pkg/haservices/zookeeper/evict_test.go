@@ -11,6 +11,7 @@ import (
 
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -27,7 +28,13 @@ func TestFrozenLeaderIsEvicted(t *testing.T) {
 	c.liveness.mute(a.me.Process)
 	second := await(t, next, "the eviction")
 	// What else it held is taken without another proof.
-	c.lead(b, other.component)
+	taken := c.lead(b, other.component)
+	for _, term := range []*Term{second, taken} {
+		how := term.Succession()
+		if how.Reason != protocol.Silent || how.Predecessor == nil || *how.Predecessor != a.me || !how.LastHeard.Before(how.Detected) {
+			t.Errorf("succession of %s: %+v, want that of a silent leader", term.component, how)
+		}
+	}
 	a.proxy.Heal(t)
 	await(t, first.Lost(), "the end of the evicted term")
 	await(t, other.Lost(), "the end of its other term")

@@ -158,12 +158,18 @@ func await(t *testing.T, what string, ok func() bool) {
 
 // alive reports whether a process runs: a zombie does not.
 func alive(pid int) bool {
+	s := processState(pid)
+	return s != "" && s != "Z" && s != "X"
+}
+
+// processState is the letter that the kernel has for it, as T for stopped; empty when there is no such process.
+func processState(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return ""
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+	return rest[:min(1, len(rest))]
 }
 
 func (h host) line(message string) *observer.LoggedEntry {
@@ -308,10 +314,13 @@ func hostMain() {
 func TestSIGKILLOfTheTaskManagerLeavesNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		first func(job int)
+		first func(t *testing.T, job int)
 	}{
-		{"running job", func(int) {}},
-		{"stopped job", func(job int) { syscall.Kill(job, syscall.SIGSTOP) }},
+		{"running job", func(*testing.T, int) {}},
+		{"stopped job", func(t *testing.T, job int) {
+			syscall.Kill(job, syscall.SIGSTOP)
+			await(t, "the job process to stop", func() bool { return processState(job) == "T" })
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			self, err := os.Executable()
@@ -334,7 +343,7 @@ func TestSIGKILLOfTheTaskManagerLeavesNothing(t *testing.T) {
 			if _, scanErr := fmt.Sscan(line, &job, &child); scanErr != nil || !alive(job) || !alive(child) {
 				t.Fatalf("host printed %q, %v", line, err)
 			}
-			tc.first(job)
+			tc.first(t, job)
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}

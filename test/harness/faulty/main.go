@@ -26,11 +26,12 @@ func main() {
 
 	env := stream.New(stream.WithCheckpoints(*checkpoint))
 	records := stream.From(env, "numbers", stream.Generate(*n, *rate, func(i int64) int64 { return i }))
-	checked := stream.Map(records, func(i int64) int64 {
+	key := func(i int64) int64 { return i % 100 }
+	checked := stream.Process(stream.KeyBy(records, key), "checked", func(_, i int64, _ *int64, out *stream.Out[int64]) {
 		if i == *at {
 			goWrong(*how, i)
 		}
-		return i
+		out.Emit(i)
 	})
 	stream.To(checked, "output", files.Sink(*out, func(i int64, dst []byte) []byte {
 		return append(strconv.AppendInt(dst, i, 10), '\n')

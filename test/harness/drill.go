@@ -1,0 +1,43 @@
+package harness
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+)
+
+// Drill runs `tamias drill --local` and reports what it measured. Drills start clusters of their own.
+func Drill(t testing.TB, args ...string) DrillReport {
+	t.Helper()
+	dir := NewDir(t)
+	c := &client{t: t, dir: dir, env: Environment(dir)}
+	command := c.start(append([]string{"drill", "--local", "-o", "json"}, args...))
+	t.Cleanup(command.end)
+	r := command.Wait()
+	var report DrillReport
+	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil {
+		t.Fatalf("drill %q: %s", args, r)
+	}
+	if report.OK != (r.Code == 0) {
+		t.Errorf("drill %q: OK is %t: %s", args, report.OK, r)
+	}
+	if !report.OK {
+		t.Errorf("drill %q: a promise was broken: %s", args, r)
+	}
+	for _, left := range append(ProcessesOf(dir), filesBelow(filepath.Join(dir, systemTmp), true)...) {
+		t.Errorf("left behind: %s", left)
+	}
+	return report
+}
+
+// DrillReport is the part of the report that tests look at.
+type DrillReport struct {
+	OK      bool  `json:"ok"`
+	Rounds  []any `json:"rounds"`
+	Summary struct {
+		TaskRestarts    int   `json:"task_restarts"`
+		Records         int64 `json:"records"`
+		RecordsLost     int64 `json:"records_lost"`
+		RecordsRepeated int64 `json:"records_repeated"`
+	} `json:"summary"`
+}
