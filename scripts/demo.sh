@@ -30,6 +30,6 @@ server.1=127.0.0.1:23281:23381
 server.2=127.0.0.1:23282:23382
 server.3=127.0.0.1:23283:23383
 CFG
-trap '"$home/scripts/stop-zookeeper-quorum.sh"; rm -rf "$work"' EXIT
+trap '"$home/scripts/stop-zookeeper-quorum.sh" || true; rm -rf "$work"' EXIT
 "$home/scripts/start-zookeeper-quorum.sh"
 "$tamias" drill --local --ha zookeeper --quorum 127.0.0.1:23181,127.0.0.1:23182,127.0.0.1:23183 "$@" kill-leader

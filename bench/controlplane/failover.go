@@ -56,7 +56,7 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 	var registered []time.Time
 	var killed, confirmed time.Time
 	var used load
-	err = t.profileLeader(fmt.Sprintf("registration-%d-%d", t.size, round), next.PID(), func() error {
+	err = t.profiled(fmt.Sprintf("registration-%d-%d", t.size, round), next.PID(), func() error {
 		meter := t.meter(next.PID())
 		killed = time.Now()
 		old.Kill()
@@ -92,7 +92,7 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 		figure{"jobmanager_cpu_s", used.jobManager}, figure{"fleets_cpu_s", used.fleets}, figure{"others_cpu_s", used.others},
 		figure{"cpu_ms_per_tm", (used.jobManager + used.fleets) * 1000 / float64(t.size)},
 		figure{"afterwards_cpu_%", idle},
-		figure{"jobmanager_files", float64(openFiles(next.PID()))},
+		figure{"jobmanager_files", float64(openFiles(next.PID()))}, figure{"peak_MiB", peakMemory(next.PID()) / (1 << 20)},
 	)
 	t.bench.say("registration: %d TaskManagers with the new leader after %s", t.size, registered[len(registered)-1].Sub(killed).Round(time.Millisecond))
 	return nil
@@ -118,7 +118,7 @@ func measureRecovery(ctx context.Context, b *bench) error {
 		}
 		began := time.Now()
 		var jobs []id.Job
-		err := t.profileLeader("submission", t.leaderPID(), func() (err error) {
+		err := t.profiled("submission", t.leaderPID(), func() (err error) {
 			jobs, err = t.submit(ctx, b.jobs, 1, b.checkpoint)
 			return err
 		})
@@ -153,7 +153,7 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	var attached, running []time.Time
 	var killed, confirmed time.Time
 	var used load
-	err = t.profileLeader(fmt.Sprintf("recovery-%d-%d", len(jobs), round), next.PID(), func() error {
+	err = t.profiled(fmt.Sprintf("recovery-%d-%d", len(jobs), round), next.PID(), func() error {
 		meter := t.meter(next.PID())
 		killed = time.Now()
 		old.Kill()
@@ -193,15 +193,16 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 		figure{"running_all_ms", millis(running[len(running)-1].Sub(killed))},
 		figure{"tasks_restarted", float64(after.Started - before.Started)}, figure{"tasks_lost", float64(after.Lost - before.Lost)},
 		figure{"jobmanager_cpu_s", used.jobManager}, figure{"fleets_cpu_s", used.fleets}, figure{"others_cpu_s", used.others},
-		figure{"afterwards_cpu_%", idle},
+		figure{"afterwards_cpu_%", idle}, figure{"peak_MiB", peakMemory(next.PID()) / (1 << 20)},
 	)
 	t.bench.say("recovery: %d jobs running after %s", len(jobs), running[len(running)-1].Sub(killed).Round(time.Millisecond))
 	return nil
 }
 
-// idle is the CPU time of a JobManager, in percent of a core, when nothing happens.
+// idle is the CPU time of a JobManager, in percent of a core, when nothing happens but heartbeats. Each
+// TaskManager has had one before.
 func (t *testbed) idle(ctx context.Context, p *localcluster.Process) (float64, error) {
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := pause(ctx, 12*time.Second); err != nil {
 		return 0, err
 	}
 	used := t.meter(p.PID())

@@ -92,16 +92,3 @@ func memoryOf(dir string, pid int) (m memory, err error) {
 	err = ask(dir, pid, "/memory", func(r io.Reader) error { return json.NewDecoder(r).Decode(&m) })
 	return m, err
 }
-
-// profile writes a profile of a JobManager to a file.
-func profile(dir string, pid int, path, file string) error {
-	return ask(dir, pid, path, func(r io.Reader) error {
-		f, err := os.Create(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(f, r)
-		return err
-	})
-}

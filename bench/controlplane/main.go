@@ -61,11 +61,14 @@ type options struct {
 	json     string
 }
 
-// measurements by name, in the order in which all of them run.
-var measurements = []struct {
+// kind of measurement.
+type kind struct {
 	name    string
 	measure func(context.Context, *bench) error
-}{
+}
+
+// kinds in the order in which all of them run.
+var kinds = []kind{
 	{"registration", measureRegistration},
 	{"heartbeat", measureHeartbeats},
 	{"memory", measureMemory},
@@ -110,22 +113,17 @@ func run(args []string) error {
 
 func measureAll(ctx context.Context, o options, names []string) error {
 	for _, name := range names {
-		if !slices.ContainsFunc(measurements, func(m struct {
-			name    string
-			measure func(context.Context, *bench) error
-		}) bool {
-			return m.name == name
-		}) {
+		if !slices.ContainsFunc(kinds, func(k kind) bool { return k.name == name }) {
 			return fmt.Errorf("unknown measurement %q", name)
 		}
 	}
 	b := &bench{options: o}
-	for _, m := range measurements {
-		if len(names) > 0 && !slices.Contains(names, m.name) {
+	for _, k := range kinds {
+		if len(names) > 0 && !slices.Contains(names, k.name) {
 			continue
 		}
-		if err := m.measure(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+		if err := k.measure(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", k.name, err)
 		}
 	}
 	b.report.print(os.Stdout)

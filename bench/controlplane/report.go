@@ -6,8 +6,10 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // figure is one number with its name, which ends with its unit.
@@ -18,6 +20,7 @@ type figure struct {
 
 // measurement is one line of a table. All measurements of one kind have the same figures.
 type measurement struct {
+	at      time.Time
 	kind    string
 	figures []figure
 }
@@ -25,7 +28,7 @@ type measurement struct {
 type report struct{ measurements []measurement }
 
 func (r *report) add(kind string, figures ...figure) {
-	r.measurements = append(r.measurements, measurement{kind, figures})
+	r.measurements = append(r.measurements, measurement{time.Now(), kind, figures})
 }
 
 // print writes one table for each kind.
@@ -75,7 +78,7 @@ func (r *report) append(file string) error {
 	defer f.Close()
 	encoder := json.NewEncoder(f)
 	for _, m := range r.measurements {
-		line := map[string]any{"measurement": m.kind}
+		line := map[string]any{"measurement": m.kind, "at": m.at, "processors": runtime.NumCPU()}
 		for _, x := range m.figures {
 			line[x.name] = x.value
 		}

@@ -1,21 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
+	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,8 +16,6 @@ import (
 
 	"github.com/tamias-project/tamias/internal/localcluster"
 	"github.com/tamias-project/tamias/pkg/haservices"
-	"github.com/tamias-project/tamias/pkg/id"
-	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
@@ -50,65 +41,64 @@ const (
 	pollInterval = 50 * time.Millisecond
 )
 
-// withTestbed runs f on a cluster with one JobManager, which leads, and no TaskManagers.
+// withTestbed runs f on a cluster with one JobManager, which leads, and no TaskManagers. Nothing is left of it
+// afterwards, but its files when there was an error.
 func withTestbed(ctx context.Context, b *bench, settings map[string]string, f func(context.Context, *testbed) error) (err error) {
-	t, err := newTestbed(ctx, b, settings)
+	dir, err := os.MkdirTemp("", "tamias-controlplane-")
 	if err != nil {
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, t.close())
 		if b.keep || err != nil {
-			b.say("the cluster's files are in %s", t.dir)
+			b.say("the cluster's files are in %s", dir)
 		} else {
-			err = os.RemoveAll(t.dir)
+			err = os.RemoveAll(dir)
 		}
 	}()
-	if _, err := t.cluster.StartJobManager(); err != nil {
-		return err
+	ctx, stop := context.WithCancel(ctx)
+	t := &testbed{
+		bench: b, dir: dir, stop: stop, leaders: map[haservices.Kind]*leader{},
+		client: rpc.NewService(rpc.NewTransport(noListener{}, "127.0.0.1")),
 	}
-	if err := t.awaitLeader(ctx, nil); err != nil {
+	defer func() { err = errors.Join(err, t.close()) }()
+	if err := t.start(ctx, settings); err != nil {
 		return err
 	}
 	return f(ctx, t)
 }
 
-func newTestbed(ctx context.Context, b *bench, settings map[string]string) (*testbed, error) {
-	dir, err := os.MkdirTemp("", "tamias-controlplane-")
+func (t *testbed) start(ctx context.Context, settings map[string]string) error {
+	bin, err := t.programs()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t := &testbed{bench: b, dir: dir, leaders: map[haservices.Kind]*leader{}, client: rpc.NewService(rpc.NewTransport(noListener{}, "127.0.0.1"))}
-	self, err := os.Executable()
+	t.cluster, err = localcluster.Start(localcluster.Config{Bin: bin, Dir: t.dir, HA: "local", JobManagers: 1, Slots: 1, Settings: settings})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	bin := filepath.Join(dir, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		return nil, err
+	t.services, err = clusterServices(t.cluster.ConfigDir(), zap.NewNop(), func(d haservices.Driver) haservices.Driver { return d })
+	if err != nil {
+		return err
 	}
-	if err := os.Symlink(self, filepath.Join(bin, "jobmanager")); err != nil {
-		return nil, err
-	}
-	if err := os.Setenv(debugDir, dir); err != nil {
-		return nil, err
-	}
-	if t.cluster, err = localcluster.Start(localcluster.Config{Bin: bin, Dir: dir, HA: "local", Slots: 1, Settings: settings}); err != nil {
-		return nil, err
-	}
-	if t.services, err = clusterServices(t.cluster.ConfigDir(), zap.NewNop(), func(d haservices.Driver) haservices.Driver { return d }); err != nil {
-		return nil, err
-	}
-	ctx, t.stop = context.WithCancel(ctx)
 	for _, kind := range []haservices.Kind{haservices.ResourceManager, haservices.Dispatcher} {
 		l := &leader{}
 		t.leaders[kind] = l
 		t.watching.Go(func() { t.services.LeaderRetrieval(haservices.Component{Kind: kind}).Run(ctx, l) })
 	}
-	return t, nil
+	return t.awaitLeader(ctx, nil)
 }
 
-func (t *testbed) close() error {
+// programs makes a directory in which this program is the JobManager's.
+func (t *testbed) programs() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(t.dir, "bin")
+	return bin, errors.Join(os.Mkdir(bin, 0o755), os.Symlink(self, filepath.Join(bin, "jobmanager")), os.Setenv(debugDir, t.dir))
+}
+
+func (t *testbed) close() (err error) {
 	for _, f := range t.fleets {
 		f.end()
 	}
@@ -116,7 +106,13 @@ func (t *testbed) close() error {
 	t.watching.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	return errors.Join(t.services.Close(ctx), t.cluster.Stop(ctx))
+	if t.services != nil {
+		err = t.services.Close(ctx)
+	}
+	if t.cluster != nil {
+		err = errors.Join(err, t.cluster.Stop(ctx))
+	}
+	return err
 }
 
 // leader is the newest leader of a component that the testbed was told, and when.
@@ -197,100 +193,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// fleetProcess is a fleet as the testbed sees it.
-type fleetProcess struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	answers *json.Decoder
-}
-
-// grow starts fleets so that there are size TaskManagers, and waits until all are registered.
-func (t *testbed) grow(ctx context.Context, size, slots, perPort int) error {
-	for fleets := t.bench.fleets; fleets > 0; fleets-- {
-		count := (size - t.size) / fleets
-		if count == 0 {
-			continue
-		}
-		if err := t.startFleet(fleetOrder{ConfigDir: t.cluster.ConfigDir(), First: t.size, Count: count, PerPort: perPort, Slots: slots}); err != nil {
-			return err
-		}
-		t.size += count
-	}
-	return t.awaitRegistered(ctx)
-}
-
-func (t *testbed) startFleet(o fleetOrder) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	f := &fleetProcess{cmd: exec.Command(self, "fleet")}
-	f.cmd.Stderr = os.Stderr
-	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if f.in, err = f.cmd.StdinPipe(); err != nil {
-		return err
-	}
-	out, err := f.cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	f.answers = json.NewDecoder(out)
-	if err := f.cmd.Start(); err != nil {
-		return err
-	}
-	t.fleets = append(t.fleets, f)
-	return json.NewEncoder(f.in).Encode(o)
-}
-
-// end ends a fleet: it goes when its input does, and in any case.
-func (f *fleetProcess) end() {
-	f.in.Close()
-	kill := time.AfterFunc(5*time.Second, func() { f.cmd.Process.Kill() })
-	defer kill.Stop()
-	_ = f.cmd.Wait() // how it ended does not matter any more
-}
-
-// witnessed asks all fleets.
-func (t *testbed) witnessed(q question) (all witnessed, err error) {
-	for _, f := range t.fleets {
-		if err := json.NewEncoder(f.in).Encode(q); err != nil {
-			return all, fmt.Errorf("ask a fleet: %w", err)
-		}
-	}
-	for _, f := range t.fleets {
-		var a witnessed
-		if err := f.answers.Decode(&a); err != nil {
-			return all, fmt.Errorf("a fleet did not answer: %w", err)
-		}
-		all.Registered, all.Attached = append(all.Registered, a.Registered...), append(all.Attached, a.Attached...)
-		all.Heartbeats, all.JobHeartbeats = all.Heartbeats+a.Heartbeats, all.JobHeartbeats+a.JobHeartbeats
-		all.Started, all.Lost = all.Started+a.Started, all.Lost+a.Lost
-		all.Violations = append(all.Violations, a.Violations...)
-	}
-	slices.SortFunc(all.Registered, time.Time.Compare)
-	slices.SortFunc(all.Attached, time.Time.Compare)
-	if len(all.Violations) > 0 {
-		return all, fmt.Errorf("broken promises: %q", all.Violations)
-	}
-	return all, nil
-}
-
-// awaitRegistered waits until all TaskManagers are registered at the present ResourceManager, as they say and
-// as it says.
-func (t *testbed) awaitRegistered(ctx context.Context) error {
-	err := t.await(ctx, "registrations", pollInterval, func() (bool, error) {
-		w, err := t.witnessed(question{Epoch: t.epoch(haservices.ResourceManager)})
-		return len(w.Registered) == t.size, err
-	})
-	if err != nil {
-		return err
-	}
-	return t.await(ctx, "the list of TaskManagers", 200*time.Millisecond, func() (bool, error) {
-		list, err := invoke(ctx, t, haservices.ResourceManager, protocol.ListTaskManagers, protocol.Empty{})
-		return len(list.TaskManagers) == t.size, err
-	})
-}
-
 // invoke calls the leading ResourceManager or Dispatcher.
 func invoke[Req, Resp any](ctx context.Context, t *testbed, kind haservices.Kind, call protocol.Call[Req, Resp], r Req) (resp Resp, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -303,108 +205,41 @@ func invoke[Req, Resp any](ctx context.Context, t *testbed, kind haservices.Kind
 	return rpc.Invoke(ctx, gateway, call, r)
 }
 
-// submit submits jobs of one vertex through the Dispatcher.
-func (t *testbed) submit(ctx context.Context, count, parallelism int, checkpoint time.Duration) ([]id.Job, error) {
-	content := []byte("nobody starts this program")
-	sum := sha256.Sum256(content)
-	jobs := make([]id.Job, count)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(32)
-	for i := range jobs {
-		jobs[i] = id.NewJob()
-		graph := jobgraph.JobGraph{
-			ID: jobs[i], Name: fmt.Sprintf("job %d", i), MaxParallelism: max(128, parallelism),
-			Vertices: []jobgraph.Vertex{{
-				ID: id.Vertex{1}, Name: "source", Parallelism: parallelism, Source: true,
-				Operators: []jobgraph.Operator{{UID: "source", Name: "source"}},
-			}},
-			Checkpointing: jobgraph.Checkpointing{Interval: checkpoint},
-			Binary:        jobgraph.Binary{Key: hex.EncodeToString(sum[:]), Size: int64(len(content))},
-		}
-		g.Go(func() error {
-			if err := t.services.Blobs().Put(ctx, graph.ID, graph.Binary.Key, bytes.NewReader(content)); err != nil {
-				return err
-			}
-			_, err := invoke(ctx, t, haservices.Dispatcher, protocol.SubmitJob, protocol.SubmitJobRequest{Graph: graph})
-			return err
-		})
-	}
-	return jobs, g.Wait()
-}
-
-// awaitRunning waits until jobs are RUNNING with all tasks under JobMasters of the epoch, or later ones, and
-// returns when each was.
-func (t *testbed) awaitRunning(ctx context.Context, jobs []id.Job, epoch uint64) ([]time.Time, error) {
-	running := map[id.Job]time.Time{}
-	err := t.await(ctx, "jobs to run", 100*time.Millisecond, func() (bool, error) {
-		for _, job := range jobs {
-			if _, ok := running[job]; ok {
-				continue
-			}
-			d, err := invoke(ctx, t, haservices.Dispatcher, protocol.DescribeJob, protocol.DescribeJobRequest{Job: job})
-			if errors.Is(err, protocol.ErrNotReady) {
-				return false, nil
-			}
-			if err != nil {
-				return false, err
-			}
-			if d.Overview.State != protocol.JobRunning || d.JobMasterEpoch < epoch || !allRun(d) {
-				return false, nil
-			}
-			running[job] = d.StateTimes[protocol.JobRunning]
-		}
-		return true, nil
-	})
-	return slices.SortedFunc(maps.Values(running), time.Time.Compare), err
-}
-
-func allRun(d protocol.JobDetails) bool {
-	for _, s := range d.Subtasks {
-		if s.Execution.State != protocol.Running {
-			return false
-		}
-	}
-	return len(d.Subtasks) > 0
-}
-
 // leaderPID is the process that leads.
 func (t *testbed) leaderPID() int { return t.leading(haservices.ResourceManager).PID() }
 
-// load is CPU time, in seconds: of the leading JobManager, of all fleets, and of everything else on this
-// machine.
-type load struct{ jobManager, fleets, others float64 }
-
-// meter measures load from now on, of the JobManager with that pid.
-func (t *testbed) meter(pid int) func() load {
-	now := func() load {
-		l := load{jobManager: cpuSeconds(pid)}
-		for _, f := range t.fleets {
-			l.fleets += cpuSeconds(f.cmd.Process.Pid)
-		}
-		l.others = busySeconds() - l.jobManager - l.fleets
-		return l
-	}
-	before := now()
-	return func() load {
-		after := now()
-		return load{after.jobManager - before.jobManager, after.fleets - before.fleets, after.others - before.others}
-	}
-}
-
-// profileLeader writes a profile of a JobManager while f runs, if profiles are wanted.
-func (t *testbed) profileLeader(name string, pid int, f func() error) error {
+// profiled runs f and writes profiles of a JobManager meanwhile and after it, if they are wanted.
+func (t *testbed) profiled(name string, pid int, f func() error) error {
 	if t.bench.profiles == "" {
 		return f()
 	}
+	var g errgroup.Group
+	g.Go(func() error { return t.profile(name+".cpu", pid, "/debug/pprof/profile?seconds=8") })
+	return errors.Join(f(), g.Wait(), t.snapshots(name, pid))
+}
+
+// snapshots writes profiles of what a JobManager holds, if they are wanted.
+func (t *testbed) snapshots(name string, pid int) (err error) {
+	if t.bench.profiles == "" {
+		return nil
+	}
+	for _, kind := range []string{"heap", "goroutine", "allocs"} {
+		err = errors.Join(err, t.profile(name+"."+kind, pid, "/debug/pprof/"+kind))
+	}
+	return err
+}
+
+func (t *testbed) profile(name string, pid int, path string) error {
 	if err := os.MkdirAll(t.bench.profiles, 0o755); err != nil {
 		return err
 	}
-	file := filepath.Join(t.bench.profiles, name)
-	var g errgroup.Group
-	g.Go(func() error { return profile(t.dir, pid, "/debug/pprof/profile?seconds=8", file+".cpu") })
-	err := errors.Join(f(), g.Wait())
-	for _, kind := range []string{"heap", "goroutine", "allocs"} {
-		err = errors.Join(err, profile(t.dir, pid, "/debug/pprof/"+kind, file+"."+kind))
-	}
-	return err
+	return ask(t.dir, pid, path, func(r io.Reader) error {
+		f, err := os.Create(filepath.Join(t.bench.profiles, strings.ReplaceAll(name, " ", "")))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(f, r)
+		return err
+	})
 }

@@ -49,8 +49,40 @@ func resident(pid int) float64 {
 	return sum(fields[1:2]) * float64(os.Getpagesize())
 }
 
+// peakMemory is the most memory, in bytes, that a process ever had in RAM.
+func peakMemory(pid int) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(text)) {
+		if peak, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			return sum(strings.Fields(peak)[:1]) * 1024
+		}
+	}
+	return 0
+}
+
 // openFiles counts a process's file descriptors.
 func openFiles(pid int) int {
 	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	return len(entries)
+}
+
+// load is CPU time, in seconds: of the leading JobManager, of all fleets, and of everything else on this
+// machine.
+type load struct{ jobManager, fleets, others float64 }
+
+// meter measures load from now on, of the JobManager with that pid.
+func (t *testbed) meter(pid int) func() load {
+	now := func() load {
+		l := load{jobManager: cpuSeconds(pid)}
+		for _, f := range t.fleets {
+			l.fleets += cpuSeconds(f.cmd.Process.Pid)
+		}
+		l.others = busySeconds() - l.jobManager - l.fleets
+		return l
+	}
+	before := now()
+	return func() load {
+		after := now()
+		return load{after.jobManager - before.jobManager, after.fleets - before.fleets, after.others - before.others}
+	}
 }

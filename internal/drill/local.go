@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -56,6 +55,9 @@ func startLocal(ctx context.Context, o Options, s Scenario, dir string) (_ *loca
 			return nil, err
 		}
 		if err = t.servers.Await(ctx); err != nil {
+			return nil, err
+		}
+		if err = t.servers.WarmUp(ctx); err != nil {
 			return nil, err
 		}
 		settings["high-availability.zookeeper.quorum"] = t.servers.Quorum()
@@ -231,6 +233,3 @@ func (t *localTarget) close(ctx context.Context) (err error) {
 	}
 	return err
 }
-
-// logDir is where the logs of a cluster in dir lie.
-func logDir(dir string) string { return filepath.Join(dir, "log") }

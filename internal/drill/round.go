@@ -27,6 +27,8 @@ type round struct {
 	counted                             map[id.Instance]protocol.ProcessStatus
 	// gone are processes that the fault has ended, or will have; heal replaces them.
 	goneMasters, goneTaskManagers []process
+	// adopter is the epoch of the JobMaster that adopted the job, 0 for none.
+	adopter uint64
 	// victim is the process that a fault works on for longer than a moment.
 	victim process
 }
@@ -130,7 +132,7 @@ func (r *round) awaitAdoption() error {
 		return fmt.Errorf("the job was not adopted: %w", err)
 	}
 	r.result.AdoptionMillis = r.since(time.Now())
-	r.noteSteps(d.JobMasterEpoch)
+	r.adopter = d.JobMasterEpoch
 	return nil
 }
 
@@ -145,7 +147,10 @@ func (r *round) awaitRestart() error {
 }
 
 // noteSteps adds what the leaders themselves say about their first milliseconds.
-func (r *round) noteSteps(masterEpoch uint64) {
+func (r *round) noteSteps() {
+	if r.adopter == 0 {
+		return
+	}
 	leadership, err := ask(r.ctx, r.drill.client, r.drill.client.dispatcher.last().leader, protocol.DescribeLeadership, protocol.Empty{})
 	if err != nil {
 		return // it is for people, and of newer builds
@@ -156,7 +161,7 @@ func (r *round) noteSteps(masterEpoch uint64) {
 		switch {
 		case t.Component == string(haservices.Dispatcher):
 			prefix = "dispatcher_"
-		case t.Component == string(haservices.JobManager) && t.Job == r.drill.job.id && t.Epoch == masterEpoch:
+		case t.Component == string(haservices.JobManager) && t.Job == r.drill.job.id && t.Epoch == r.adopter:
 			prefix = "jobmaster_"
 		default:
 			continue
@@ -217,6 +222,7 @@ func (r *round) conclude() error {
 	if err != nil {
 		return err
 	}
+	r.noteSteps()
 	result, client := r.result, r.drill.client
 	result.TaskRestarts = attempts(after) - attempts(r.before)
 	changes, _ := client.dispatcher.after(r.dispatcher.Token.Epoch())

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/go-zookeeper/zk"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -175,6 +178,55 @@ func (s *ZooKeeperServer) Await(ctx context.Context) error {
 	}
 	return nil
 }
+
+// warmRequests is how many requests of each kind WarmUp makes at each server.
+const warmRequests = 1500
+
+// WarmUp makes requests until the servers' code is compiled: a JVM that has just started is several times
+// slower than the one that a cluster has in daily life. It takes a few seconds and leaves nothing.
+func (z *ZooKeeper) WarmUp(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range z.Servers {
+		g.Go(func() error { return s.warmUp(ctx) })
+	}
+	return g.Wait()
+}
+
+func (s *ZooKeeperServer) warmUp(ctx context.Context) error {
+	conn, _, err := zk.Connect([]string{s.Address()}, 30*time.Second, zk.WithLogger(silent{}))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	node := fmt.Sprintf("/tamias-warm-up-%d", s.number)
+	everyone := zk.WorldACL(zk.PermAll)
+	for range warmRequests {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err = conn.Multi(
+			&zk.CreateRequest{Path: node, Acl: everyone, Flags: zk.FlagEphemeral},
+			&zk.SetDataRequest{Path: node, Data: []byte(node), Version: 0},
+			&zk.CheckVersionRequest{Path: node, Version: 1},
+		); err == nil {
+			_, _, _, err = conn.GetW(node)
+		}
+		if err == nil {
+			_, _, err = conn.Children("/")
+		}
+		if err == nil {
+			err = conn.Delete(node, 1)
+		}
+		if err != nil {
+			return fmt.Errorf("warm up %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
 
 // Stop kills all servers and waits for their ends. What they stored is of no use any more.
 func (z *ZooKeeper) Stop() {

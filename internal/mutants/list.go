@@ -7,6 +7,9 @@ func simulation(seeds int) test {
 	return test{"./test/simulation", "TestSchedules", []string{"-seeds", fmt.Sprint(seeds)}}
 }
 
+// lesson runs one schedule without chance.
+func lesson(run string) test { return test{pkg: "./test/simulation", run: run} }
+
 func unit(pkg, run string) test { return test{pkg: "./pkg/" + pkg, run: run} }
 
 // mutants, by what they break.

@@ -46,6 +46,13 @@ var adoption = []mutant{
 		tests: []test{simulation(300), unit("jobmaster", "TestSchedule")},
 	},
 	{
+		name: "waits for who has nothing", breaks: "who freed its slots before the deployment is not to blame",
+		file:  "pkg/jobmaster/session.go",
+		old:   "if errors.Is(err, protocol.ErrUnknownJob) {\n\t\t\t\tt.post",
+		new:   "if errors.Is(err, protocol.ErrInvalidJob) {\n\t\t\t\tt.post",
+		tests: []test{lesson("TestASlotThatTimedOutIsNotWaitedFor")},
+	},
+	{
 		name: "no adoption time", breaks: "TaskManagers have time to report to a new leader",
 		file:  "pkg/jobmaster/adoption.go",
 		old:   `began: now, deadline: now.Add(s.cfg.adoptionTimeout), stale: map[member][]attemptID{},`,

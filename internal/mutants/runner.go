@@ -55,14 +55,15 @@ type verdict struct {
 	mutant mutant
 	test   test
 	killed bool
-	seed   string // of the simulation, when it was that
-	took   time.Duration
-	broken error // the mutant does not compile
+	// seed of the schedule that failed, and the number of schedules until then, when it was the simulation.
+	seed, schedules string
+	took            time.Duration
+	broken          error // the mutant does not compile
 }
 
 func (v verdict) by() string {
 	if v.seed != "" {
-		return fmt.Sprintf("%s (seed %s)", v.test, v.seed)
+		return fmt.Sprintf("%s (after %s schedules: seed %s)", v.test, v.schedules, v.seed)
 	}
 	return v.test.String()
 }
@@ -156,6 +157,9 @@ func (r runner) one(ctx context.Context, m mutant) (verdicts []verdict, err erro
 		if found := seedOf.FindSubmatch(out); found != nil {
 			v.seed = string(found[1])
 		}
+		if found := schedules.FindSubmatch(out); found != nil {
+			v.schedules = string(found[1])
+		}
 		verdicts = append(verdicts, v)
 		fmt.Fprintf(os.Stderr, "%s: %s: killed %v, %s\n", m.name, v.by(), v.killed, v.took.Round(100*time.Millisecond))
 		if *show && v.killed {
@@ -168,6 +172,8 @@ func (r runner) one(ctx context.Context, m mutant) (verdicts []verdict, err erro
 var (
 	unbuilt = regexp.MustCompile(`(?m)\[(build|setup) failed\]`)
 	seedOf  = regexp.MustCompile(`replay: .* -seed (\d+)`)
+	// schedules is in the summary of the simulation.
+	schedules = regexp.MustCompile(`(\d+) schedules, `)
 )
 
 // overlay writes the mutant's file and the map of the build that names it, and returns that.

@@ -112,16 +112,25 @@ func (t *term) do(ctx context.Context, f func()) {
 	}
 }
 
-// recover reads what earlier leaders left, and starts what has to go on: results first, because a job
-// that has one must not run.
+// recover reads what earlier leaders left, and starts what has to go on. A job that has a result must not run.
 func (t *term) recover(ctx context.Context) error {
 	began := time.Now()
-	results, damaged := t.results.List(ctx)
-	if damaged != nil && !errors.Is(damaged, haservices.ErrUnreadable) {
-		return damaged
-	}
-	stored, err := t.graphs.List(ctx)
-	if err != nil {
+	var results []haservices.JobResult
+	var damaged error // some results
+	var stored []id.Job
+	lists, listing := errgroup.WithContext(ctx)
+	lists.Go(func() (err error) {
+		results, err = t.results.List(listing)
+		if errors.Is(err, haservices.ErrUnreadable) {
+			damaged, err = err, nil
+		}
+		return err
+	})
+	lists.Go(func() (err error) {
+		stored, err = t.graphs.List(listing)
+		return err
+	})
+	if err := lists.Wait(); err != nil {
 		return err
 	}
 	ended := map[id.Job]bool{}

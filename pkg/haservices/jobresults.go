@@ -7,11 +7,16 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
+
+// concurrentReads bounds how many results are read at a time: a new leader reads them all before it can be
+// found.
+const concurrentReads = 16
 
 // jobResultNode is the node job-results/<jobid>. It says enough for the job never to run again, even if
 // the file is lost.
@@ -150,12 +155,22 @@ func (s *JobResultStore) List(ctx context.Context) ([]JobResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	results, errs := make([]JobResult, len(jobs)), make([]error, len(jobs))
+	var reading errgroup.Group
+	reading.SetLimit(concurrentReads)
+	for i, job := range jobs {
+		reading.Go(func() error {
+			results[i], errs[i] = s.Get(ctx, job)
+			return nil
+		})
+	}
+	_ = reading.Wait() // what went wrong is in errs
 	var damaged error
-	results := make([]JobResult, 0, len(jobs))
-	for _, job := range jobs {
-		switch r, err := s.Get(ctx, job); {
+	found := results[:0]
+	for i, err := range errs {
+		switch {
 		case err == nil:
-			results = append(results, r)
+			found = append(found, results[i])
 		case errors.Is(err, ErrNotFound): // deleted meanwhile
 		case errors.Is(err, ErrUnreadable):
 			damaged = errors.Join(damaged, err)
@@ -165,7 +180,7 @@ func (s *JobResultStore) List(ctx context.Context) ([]JobResult, error) {
 			return nil, err
 		}
 	}
-	return results, damaged
+	return found, damaged
 }
 
 // Delete forgets a result. Forgetting what is not there succeeds.

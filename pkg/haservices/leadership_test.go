@@ -97,8 +97,10 @@ func TestRefusedWritesAreCounted(t *testing.T) {
 		w := newWorld(t)
 		s := w.process("a")
 		e, lead := w.lead(s, dispatcher)
+		waiting := w.contend(w.process("b").LeaderElection(dispatcher))
+		synctest.Wait() // b is next in line, before a comes back
 		w.cluster.ExpireSession("a")
-		next := <-w.contend(w.process("b").LeaderElection(dispatcher))
+		next := <-waiting
 		if err := e.Confirm(t.Context(), lead.token, "tamias://a:1/dispatcher"); !errors.Is(err, haservices.ErrNotLeader) {
 			t.Fatalf("Confirm = %v, want ErrNotLeader", err)
 		}

@@ -139,6 +139,27 @@ func (s *schedule) awaited() (list []member) {
 	return list
 }
 
+// awaits reports whether the adoption waits for a report of m, which has not registered.
+func (s *schedule) awaits(m member) bool {
+	_, registered := s.members[m]
+	return s.adopting != nil && !registered && slices.Contains(s.awaited(), m)
+}
+
+// absent is the event that a TaskManager of the ledger that has not registered says that it has nothing of
+// the job: it freed the slots before anything was deployed into them, or has ended and forgotten the tasks.
+// Nothing of them runs any more, and nobody is to blame. Tasks that were to commit are another matter: they
+// keep their slots until the job has ended, so without them it is not known that they committed.
+func (s *schedule) absent(now time.Time, m member) []action {
+	if s.awaits(m) && s.goal.kind != haservices.FinishIntent {
+		for _, e := range s.executions {
+			if e.at(m) && e.state == protocol.Reconciling {
+				e.state, e.endedAt = protocol.Canceled, now
+			}
+		}
+	}
+	return s.advance(now)
+}
+
 // concludeAdoption ends the adoption when everything is known.
 func (s *schedule) concludeAdoption(now time.Time) {
 	a := s.adopting

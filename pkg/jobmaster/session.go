@@ -155,6 +155,35 @@ func (t *term) watch(m member, address string) {
 	})
 }
 
+// inquiryPause is how long a TaskManager of the ledger has to register before it is asked.
+const inquiryPause = time.Second
+
+// inquire asks a TaskManager of the ledger what it has, until it has registered or is not waited for any
+// more. One that has freed its slots holds nothing of the job and does not follow the job's leaders: it
+// would be waited for in vain, and then blamed. Main thread.
+func (t *term) inquire(m member, address string) {
+	gateway, err := t.jm.cfg.RPC.Gateway(address, t.token)
+	if err != nil {
+		return // of no process
+	}
+	request := protocol.JobMasterHeartbeatRequest{Job: t.jm.id, Interval: t.jm.cfg.HeartbeatInterval}
+	t.group.Go(func() error {
+		for sleep(t.ctx, inquiryPause) == nil {
+			awaited, err := rpc.Call(t.ctx, t.main, func() (bool, error) { return t.schedule.awaits(m), nil })
+			if err != nil || !awaited {
+				return nil
+			}
+			callCtx, cancel := context.WithTimeout(t.ctx, t.jm.cfg.HeartbeatInterval)
+			_, err = rpc.Invoke(callCtx, gateway, protocol.JobMasterHeartbeat, request)
+			cancel()
+			if errors.Is(err, protocol.ErrUnknownJob) {
+				t.post(func(now time.Time) []action { return t.schedule.absent(now, m) })
+			}
+		}
+		return nil
+	})
+}
+
 // sendTasks sends what the schedule wants done at one TaskManager, if it is still connected. Main thread.
 func (t *term) sendTasks(a action) {
 	job := t.jm.id

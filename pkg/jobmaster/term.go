@@ -182,7 +182,11 @@ func (t *term) begin() {
 	if t.ledger != nil {
 		t.log.Info("job is being adopted", zap.Int("tasks", len(t.ledger.Executions)), zap.Int("wave", t.ledger.Wave), logging.Took(t.sinceLoss()))
 		for _, e := range t.ledger.Executions {
-			t.watch(member{e.TaskManager, e.Instance}, e.Address)
+			m := member{e.TaskManager, e.Instance}
+			if !t.watched[m] {
+				t.inquire(m, e.Address)
+			}
+			t.watch(m, e.Address)
 		}
 	} else {
 		t.jm.election.Adopted(t.token, time.Now(), 0, 0)

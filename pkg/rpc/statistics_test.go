@@ -41,6 +41,7 @@ func TestStatistics(t *testing.T) {
 		endFirst := begin("job_manager/1")
 		begin("job_manager/2")
 		begin("dispatcher")
+		synctest.Wait() // the service serves
 
 		client := rpc.NewService(network.Node("b:1"))
 		invoke := func(endpoint string, token id.FencingToken) error {
@@ -69,6 +70,7 @@ func TestStatistics(t *testing.T) {
 			t.Errorf("%d fenced messages, want 1", n)
 		}
 		for _, when := range []string{"running", "removed"} {
+			synctest.Wait()
 			busy := service.Busy()
 			if busy["job_manager"] != 4*time.Second || busy["dispatcher"] != 0 || len(busy) != 2 {
 				t.Errorf("%s: busy = %v, want job_manager 4s, dispatcher 0s", when, busy)

@@ -18,8 +18,11 @@ import (
 )
 
 const (
-	// callTimeout bounds a small call to a leader.
+	// callTimeout bounds a small call to a leader. A registration that a busy leader did not answer in that time
+	// gets twice as long the next time, up to lastTimeout, as repeating keeps it busy. Flink's
+	// cluster.registration.max-timeout is the last.
 	callTimeout = 5 * time.Second
+	lastTimeout = 30 * time.Second
 	// firstBackoff and lastBackoff bound the pause between attempts to reach a leader. Flink's
 	// cluster.registration.initial-timeout is the first.
 	firstBackoff = 100 * time.Millisecond
@@ -177,9 +180,11 @@ func (tm *TaskManager) stayRegistered(ctx context.Context, leader haservices.Lea
 		log.Info("resource manager ignored", zap.Error(err)) // a newer one has called already
 		return
 	}
+	timeout := callTimeout
 	for pause := firstBackoff; ctx.Err() == nil; {
-		answer, err := tm.register(ctx, gateway, log)
+		answer, err := tm.register(ctx, gateway, timeout, log)
 		if err != nil {
+			timeout = afterTimeout(timeout, err)
 			log.Log(firstWarns(pause), "registration at the resource manager not done", logging.RetryIn(pause), zap.Error(err))
 			sleep(ctx, jitter(pause))
 			pause = min(2*pause, lastBackoff)
@@ -195,8 +200,16 @@ func (tm *TaskManager) stayRegistered(ctx context.Context, leader haservices.Lea
 	}
 }
 
-func (tm *TaskManager) register(ctx context.Context, g rpc.Gateway, log *zap.Logger) (protocol.RegisteredTaskManager, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+// afterTimeout is how long the next registration may take when one with that timeout has failed.
+func afterTimeout(timeout time.Duration, err error) time.Duration {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return min(2*timeout, lastTimeout)
+	}
+	return timeout
+}
+
+func (tm *TaskManager) register(ctx context.Context, g rpc.Gateway, timeout time.Duration, log *zap.Logger) (protocol.RegisteredTaskManager, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := rpc.Call(ctx, tm.main, func() (protocol.RegisterTaskManagerRequest, error) {
 		return protocol.RegisterTaskManagerRequest{

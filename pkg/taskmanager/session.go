@@ -57,9 +57,11 @@ func (j *job) attend(ctx context.Context, leader haservices.LeaderInformation) {
 }
 
 func (s *masterSession) run(ctx context.Context) {
+	timeout := callTimeout
 	for pause := firstBackoff; ctx.Err() == nil; {
 		level := firstWarns(pause)
-		answer, err := s.register(ctx)
+		answer, err := s.register(ctx, timeout)
+		timeout = afterTimeout(timeout, err)
 		if err == nil {
 			err = s.serve(ctx, answer)
 			level, pause = zap.WarnLevel, afterLoss(s.gateway.Token(), err)
@@ -86,8 +88,8 @@ func (s *masterSession) current(ctx context.Context, f func()) error {
 }
 
 // register reports everything to the master and obeys its answer.
-func (s *masterSession) register(ctx context.Context) (protocol.RegisteredAtJobMaster, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (s *masterSession) register(ctx context.Context, timeout time.Duration) (protocol.RegisteredAtJobMaster, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var request protocol.RegisterAtJobMasterRequest
 	var number int64

@@ -74,7 +74,7 @@ type checkout struct {
 func newCheckout(t *testing.T, root string) *checkout {
 	t.Helper()
 	c := &checkout{t: t, dir: harness.NewDir(t)}
-	c.root = filepath.Join(c.dir, "tamias")
+	c.root = filepath.Join(c.dir, "checkout")
 	t.Cleanup(c.end)
 	if err := copyTree(root, c.root); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func newCheckout(t *testing.T, root string) *checkout {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.change = strings.NewReplacer("/tmp/tamias-", c.dir+"/tamias-", "6123", ports[0], "8081", ports[1])
+	c.change = strings.NewReplacer("/tmp/tamias", c.dir+"/tamias", "6123", ports[0], "8081", ports[1])
 	for _, name := range []string{"conf/config.yaml", "conf/masters"} {
 		path := filepath.Join(c.root, name)
 		text, err := os.ReadFile(path)

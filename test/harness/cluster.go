@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +36,7 @@ type Cluster struct {
 	t       testing.TB
 	dir     string
 	options Options
+	ended   map[*localcluster.Process]bool // by the test
 }
 
 // Start starts a cluster. It does not wait until it is ready: clients do.
@@ -42,7 +44,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	o.HA = orDefault(o.HA, "NONE")
 	o.JobManagers, o.TaskManagers, o.Slots = orDefault(o.JobManagers, 1), orDefault(o.TaskManagers, 2), orDefault(o.Slots, 2)
-	c := &Cluster{t: t, dir: NewDir(t), options: o}
+	c := &Cluster{t: t, dir: NewDir(t), options: o, ended: map[*localcluster.Process]bool{}}
 	settings := map[string]string{}
 	if o.ZooKeeper != nil {
 		settings["high-availability.zookeeper.quorum"] = o.ZooKeeper.Quorum()
@@ -95,16 +97,47 @@ func (c *Cluster) end() {
 	if c.client != nil {
 		c.client.close()
 	}
+	c.checkNobodyEnded()
 	if err := c.Stop(context.Background()); err != nil {
 		c.t.Error(err)
 	}
 	if !c.t.Failed() {
 		c.CheckNothingIsLeft()
 	}
+	checkLogs(c.t, c.LogDir())
 	if c.t.Failed() {
 		c.t.Log(tails(c.LogDir()))
 	}
 }
+
+// checkNobodyEnded finds processes that ended although nobody told them to.
+func (c *Cluster) checkNobodyEnded() {
+	for _, p := range slices.Concat(c.JobManagers, c.TaskManagers) {
+		if !p.Alive() && !c.ended[p] {
+			c.t.Errorf("%s ended by itself: %v", p.Name, p.Err())
+		}
+	}
+}
+
+// checkLogs finds what no process of ours ever says.
+func checkLogs(t testing.TB, dir string) {
+	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Error(err)
+		}
+		if bytes.Contains(text, []byte("WARNING: DATA RACE")) {
+			t.Errorf("data race in %s:\n%s", filepath.Base(f), text)
+		}
+		if strings.HasSuffix(f, ".log") && crash.Match(text) {
+			t.Errorf("crash in %s:\n%s", filepath.Base(f), text)
+		}
+	}
+}
+
+// crash is how the Go runtime begins to say why it ends a process.
+var crash = regexp.MustCompile(`(?m)^(panic|fatal error): `)
 
 // Dir is the test's directory.
 func (c *Cluster) Dir() string { return c.dir }
@@ -115,8 +148,12 @@ func (c *Cluster) Output(name string) string { return filepath.Join(c.dir, "outp
 // StopInOrder ends all processes as stop-cluster.sh does.
 func (c *Cluster) StopInOrder() {
 	c.t.Helper()
+	c.checkNobodyEnded()
 	if err := c.Stop(context.Background()); err != nil {
 		c.t.Fatal(err)
+	}
+	for _, p := range slices.Concat(c.JobManagers, c.TaskManagers) {
+		c.ended[p] = true
 	}
 }
 
@@ -124,6 +161,7 @@ func (c *Cluster) StopInOrder() {
 func (c *Cluster) PowerCut() {
 	for _, group := range [][]*localcluster.Process{c.JobManagers, c.TaskManagers} {
 		for _, p := range group {
+			c.ended[p] = true
 			p.Kill()
 		}
 		for _, p := range group {
@@ -138,6 +176,7 @@ func (c *Cluster) Kill(p *localcluster.Process) {
 	if !p.Alive() {
 		c.t.Fatalf("%s is dead already: %v", p.Name, p.Err())
 	}
+	c.ended[p] = true
 	p.Kill()
 	<-p.Done()
 }
@@ -145,6 +184,7 @@ func (c *Cluster) Kill(p *localcluster.Process) {
 // Terminate ends a process with SIGTERM and waits until it is gone.
 func (c *Cluster) Terminate(p *localcluster.Process) {
 	c.t.Helper()
+	c.ended[p] = true
 	p.Terminate()
 	Await(c.t, "the end of "+p.Name, func() bool { return !p.Alive() })
 }

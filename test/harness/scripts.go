@@ -130,6 +130,7 @@ func (i *Installation) end() {
 	if !i.t.Failed() {
 		i.CheckNothingIsLeft()
 	}
+	checkLogs(i.t, i.logDir())
 	if i.t.Failed() {
 		i.t.Log(tails(i.logDir()))
 	}

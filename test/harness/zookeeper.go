@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -36,7 +37,7 @@ func zooKeeperLeftovers(t testing.TB, e *zkserver.Ensemble, clusterID string) (l
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Sync(root); err != nil && err != zk.ErrNoNode {
+	if _, err := conn.Sync(root); err != nil && !errors.Is(err, zk.ErrNoNode) {
 		t.Fatal(err)
 	}
 	var walk func(node string)

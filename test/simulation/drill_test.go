@@ -40,6 +40,7 @@ var drills = []drill{
 	{"a job is about to be cancelled", writing, "put jobs/*/intent", 1, (*schedule).cancel},
 	{"the wish to cancel is stored", written, "put jobs/*/intent", 1, (*schedule).cancel},
 	{"tasks are cancelled", sending, "CancelTasks", 3, (*schedule).cancel},
+	{"the end of a task is told", sending, "TaskStateChanged", 3, (*schedule).cancel},
 	{"the result of a cancelled job is stored", written, "create job-results/*", 1, (*schedule).cancel},
 	{"TaskManagers let go of a cancelled job", sending, "ReleaseJob", 3, (*schedule).cancel},
 	{"the graph of an ended job is removed", written, "delete jobgraphs/*", 1, (*schedule).cancel},
@@ -51,6 +52,7 @@ var drills = []drill{
 	{"the final commit begins", written, "put jobs/*/intent", 1, (*schedule).drain},
 	{"tasks commit", sending, "FinishTasks", 3, (*schedule).drain},
 	{"tasks have committed", handled, "FinishTasks", 3, (*schedule).drain},
+	{"the end of a task is told", sending, "TaskStateChanged", 6, (*schedule).drain},
 	{"the result of a finished job is stored", written, "create job-results/*", 1, (*schedule).drain},
 	{"TaskManagers let go of a finished job", sending, "ReleaseJob", 3, (*schedule).drain},
 	{"the resource manager hears of the end", sending, "DisconnectJobMaster", 1, (*schedule).drain},
@@ -100,7 +102,7 @@ func (s *schedule) drill() {
 			fault.begin(p)
 			caught <- p
 		}
-		return fault.losesAnswer
+		return fault.loses
 	}
 	s.note("drill: %s", d.name)
 	s.world.traps.put(t)
@@ -125,8 +127,8 @@ type fault struct {
 	name  string
 	begin func(p *process)
 	end   func(p *process) // plans the end, on the schedule's goroutine; may be nil
-	// losesAnswer of the write at which the trap is set.
-	losesAnswer bool
+	// loses the message, or the answer to the write, at which the trap is set.
+	loses bool
 }
 
 func (s *schedule) fault() fault {
@@ -137,7 +139,8 @@ func (s *schedule) fault() fault {
 		kill, kill, kill,
 		{name: "freeze", begin: (*process).freeze, end: func(p *process) { s.thawLater(p, longestCut) }},
 		{name: "expire the session of", begin: expire},
-		{name: "lose the answer and expire the session of", begin: expire, losesAnswer: true},
+		{name: "lose it, and expire the session of", begin: expire, loses: true},
+		{name: "lose it, and leave alone", begin: func(*process) {}, loses: true},
 		{name: "cut off from the HA services", begin: func(p *process) { w.ha.Disconnect(p.name) },
 			end: func(p *process) { s.reconnectLater(p, longestCut) }},
 	}

@@ -124,8 +124,8 @@ func checkCheckpoints(events []taskmanagertest.Event) (errs []error) {
 }
 
 // checkNotices: before a source takes part in a checkpoint it has been told that the one before is
-// complete, if that was stored and the source took part in it, whichever leader stored it. And no task is
-// told to discard what belongs to a checkpoint that is stored.
+// complete, if that was stored and the source took part in it, whichever leader stored it. No task is
+// told to discard what belongs to a checkpoint that is stored, nor to commit what none covers.
 func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event) (errs []error) {
 	stored := map[int64]bool{}
 	for _, r := range s.world.ha.Audit() {
@@ -134,8 +134,10 @@ func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event)
 			stored[n] = true
 		}
 	}
-	// last stored checkpoint that a task acknowledged.
+	// last stored checkpoint that a task acknowledged, whether it came after the end of the input, and the
+	// last one that the task was told of.
 	last, told := map[id.ExecutionAttempt]int64{}, map[id.ExecutionAttempt]int64{}
+	drained, covered := map[id.ExecutionAttempt]bool{}, map[id.ExecutionAttempt]bool{}
 	for _, e := range events {
 		v := job.graph.Vertex(e.Attempt.Vertex)
 		switch e.Kind {
@@ -150,7 +152,13 @@ func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event)
 				errs = append(errs, fmt.Errorf("%s, and it was never told that checkpoint %d is complete", e, last[e.Attempt]))
 			}
 			if stored[e.Checkpoint] {
-				last[e.Attempt] = e.Checkpoint
+				last[e.Attempt], covered[e.Attempt] = e.Checkpoint, drained[e.Attempt]
+			}
+		case taskmanagertest.Drained:
+			drained[e.Attempt] = true
+		case taskmanagertest.Finished:
+			if job.graph.Checkpointing.Interval > 0 && !covered[e.Attempt] {
+				errs = append(errs, fmt.Errorf("%s, and no checkpoint covers the end of its input", e))
 			}
 		}
 	}

@@ -291,3 +291,42 @@ func TestADeadTaskManagerIsNoticedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A TaskManager offers a slot, the answer is lost, and the ledger names the slot when the leader dies.
+// Nobody leads for longer than the slot timeout, so the TaskManager frees the slot and forgets the job.
+// The next leader must not wait for it as if it had lost tasks: nothing was ever deployed, nothing failed.
+func TestASlotThatTimedOutIsNotWaitedFor(t *testing.T) {
+	inCluster(t, 0, func(s *schedule, _ *submission) {
+		w := s.world
+		killed := make(chan struct{})
+		ledger := &trap{at: written, what: "put jobs/*/executions", left: 1, spring: func(*life) bool {
+			for _, p := range w.jobManagers {
+				p.present().crash()
+			}
+			close(killed)
+			return true
+		}}
+		w.traps.put(&trap{at: answered, what: "RegisterAtJobMaster", left: 2, spring: func(*life) bool {
+			w.traps.put(ledger)
+			return true
+		}})
+		job := &submission{graph: w.twoStages(2, 0)}
+		job.graph.Restart = jobgraph.Restart{Kind: jobgraph.RestartNone}
+		s.jobs = append(s.jobs, job)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.send(ctx, job); err != nil {
+			w.t.Fatal(err)
+		}
+		<-killed
+		<-time.After(15 * time.Second)
+		for _, p := range w.jobManagers {
+			p.start()
+		}
+		began := time.Now()
+		s.await("the job runs", s.allAsTheyShould)
+		if took := time.Since(began); took > adoptionTimeout/2 {
+			w.t.Errorf("the job runs after %s: somebody was waited for", took)
+		}
+	})
+}

@@ -74,7 +74,9 @@ func (s *schedule) step() {
 		s.freezeJobManager, s.freezeTaskManager, s.expireJobManager, s.expireTaskManager,
 		s.disconnectJobManager, s.disconnectTaskManager, s.cut, s.cut,
 		s.submit, s.submitAgain, s.drain, s.cancel,
-		s.drill, s.drill, s.drill, s.drill, s.drill,
+	}
+	for range len(faults) / 2 {
+		faults = append(faults, s.drill)
 	}
 	if s.dataPlaneFaults {
 		faults = append(faults, s.killTaskManager, s.killTaskManager, s.killProcess, s.killProcess, s.cutPower)

@@ -24,7 +24,7 @@ var (
 )
 
 // What all schedules together went through.
-var drillsDone, terms, messagesRefused, writesRefused atomic.Int64
+var schedulesRun, drillsDone, terms, messagesRefused, writesRefused atomic.Int64
 
 // binary is the program of every simulated job; nobody runs it.
 var (
@@ -40,8 +40,8 @@ func TestSchedules(t *testing.T) {
 	var failed atomic.Bool
 	failFast := flag.Lookup("test.failfast").Value.String() == "true"
 	t.Cleanup(func() {
-		t.Logf("%d terms, %d drills, %d messages and %d writes of leaders of the past refused",
-			terms.Load(), drillsDone.Load(), messagesRefused.Load(), writesRefused.Load())
+		t.Logf("%d schedules, %d terms, %d drills, %d messages and %d writes of leaders of the past refused",
+			schedulesRun.Load(), terms.Load(), drillsDone.Load(), messagesRefused.Load(), writesRefused.Load())
 	})
 	for n := first; n < last; n++ {
 		t.Run(fmt.Sprintf("seed=%d", n), func(t *testing.T) {
@@ -55,6 +55,7 @@ func TestSchedules(t *testing.T) {
 					t.Logf("replay: go test ./test/simulation -run TestSchedules -seed %d -v", n)
 				}
 			})
+			schedulesRun.Add(1)
 			synctest.Test(t, func(t *testing.T) { runSchedule(t, uint64(n)) })
 		})
 	}

@@ -29,8 +29,8 @@ type trap struct {
 	what string
 	// left is how many times more the moment passes before the trap springs.
 	left int
-	// spring returns true when the answer to a write is to be lost, too.
-	spring func(l *life) (loseAnswer bool)
+	// spring returns true when the message, or the answer to the write, is to be lost, too.
+	spring func(l *life) (lose bool)
 }
 
 // traps holds the trap that is set, if one is. The processes pass it on all their goroutines.
@@ -48,7 +48,7 @@ func (s *traps) put(t *trap) {
 func (s *traps) clear() { s.put(nil) }
 
 // pass is called at each moment of each life. A trap springs on the goroutine that passes it.
-func (s *traps) pass(l *life, at moment, what string) (loseAnswer bool) {
+func (s *traps) pass(l *life, at moment, what string) (lose bool) {
 	if t := s.caught(l, at, what); t != nil {
 		return t.spring(l)
 	}

@@ -22,16 +22,19 @@ type wire struct {
 // Call implements rpc.Transport.
 func (x *wire) Call(ctx context.Context, address string, r *rpc.Request) (*rpc.Response, error) {
 	w, from := x.life.process.world, x.life.process.name
-	w.traps.pass(x.life, sending, r.Method)
+	reset := fmt.Errorf("%w: %s: connection reset", rpc.ErrUnreachable, address)
+	if w.traps.pass(x.life, sending, r.Method) {
+		return nil, reset
+	}
 	w.witness.sends(x.life, r)
 	// A leader tells completions in order, over one connection, so they do not overtake each other.
 	if by, late := w.chance.delayed(from, address, r.Method); late && r.Method != protocol.CompleteCheckpoint.Method {
 		w.deliverLate(by, address, r)
-		return nil, fmt.Errorf("%w: %s: connection reset", rpc.ErrUnreachable, address)
+		return nil, reset
 	}
 	answer, err := x.Node.Call(ctx, address, r)
-	if err == nil {
-		w.traps.pass(x.life, answered, r.Method)
+	if err == nil && w.traps.pass(x.life, answered, r.Method) {
+		return nil, reset
 	}
 	return answer, err
 }

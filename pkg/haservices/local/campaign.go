@@ -103,7 +103,7 @@ func (d *Driver) tryToLead(c haservices.Component, l latch, me haservices.Conten
 	epoch, err := l.raise(lock)
 	var how haservices.Succession
 	if err == nil {
-		how = l.succession(epoch, me, l.holder(), noticed)
+		how = d.succession(l, epoch, me, noticed)
 		err = l.describe(holder{
 			Contender: me, Epoch: epoch, Since: how.Won, Owner: nodes.Self(),
 			Predecessor: how.Predecessor, Reason: how.Reason, LastHeard: how.LastHeard, Detected: how.Detected,
@@ -196,7 +196,9 @@ func (g *guard) shoot(h holder, reason error, lastHeard time.Time) {
 		return
 	}
 	log := g.driver.cfg.Log.With(zap.Int("pid", h.Owner.PID), zap.String("leader-address", h.Address), zap.Uint64("epoch", h.Epoch))
-	g.latch.depart(departure{Contender: h.Contender, Epoch: h.Epoch, Reason: protocol.Shot, At: time.Now(), LastHeard: lastHeard})
+	left := departure{Contender: h.Contender, Epoch: h.Epoch, Reason: protocol.Shot, At: time.Now(), LastHeard: lastHeard}
+	g.driver.noteShot(h.Owner, left)
+	g.latch.depart(left)
 	if err := h.Owner.Kill(); err != nil {
 		log.Error("silent leader could not be killed", zap.Error(err))
 		return

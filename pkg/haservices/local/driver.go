@@ -4,6 +4,7 @@
 //	<storageDir>/<cluster-id>/ha/leaderlatch/<component>_lock/lock     held (flock) by the leader
 //	                                                         /epoch    its epoch, raised before anything else
 //	                                                         /holder   who holds the lock, JSON
+//	                                                         /departure  how the last holder left, JSON
 //	                            /leader/<component>_lock               the confirmed leader, JSON
 //	                            /jobgraphs/... /jobs/... /job-results/...   nodes, one file each
 //
@@ -65,7 +66,9 @@ type Driver struct {
 	mu         sync.Mutex // guards all below
 	contending map[haservices.Component]bool
 	terms      map[haservices.Component]*Term // those that are not over
-	isClosed   bool
+	// shot are the processes that this one has killed, with how that went.
+	shot     map[nodes.Process]departure
+	isClosed bool
 }
 
 var _ haservices.Driver = (*Driver)(nil)
@@ -91,6 +94,7 @@ func New(cfg Config) (*Driver, error) {
 	return &Driver{
 		cfg: cfg, tree: tree, events: events, leaders: nodes.NewLeaders(tree, events, cfg.PollInterval, cfg.Log), closed: make(chan struct{}),
 		contending: map[haservices.Component]bool{}, terms: map[haservices.Component]*Term{},
+		shot: map[nodes.Process]departure{},
 	}, nil
 }
 

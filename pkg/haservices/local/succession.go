@@ -45,12 +45,15 @@ func (l latch) departed(epoch uint64) (d departure) {
 
 // succession is how the holder of the lock comes to lead. Its caller holds the lock, has raised the epoch,
 // and has not yet described itself. noticed is when it learned that the lock is free.
-func (l latch) succession(epoch uint64, me haservices.Contender, before *holder, noticed time.Time) haservices.Succession {
+func (d *Driver) succession(l latch, epoch uint64, me haservices.Contender, noticed time.Time) haservices.Succession {
 	s := haservices.Succession{Epoch: epoch, Leader: me, Reason: protocol.FirstLeader, Detected: noticed, Won: time.Now()}
 	if epoch == 1 {
 		return s
 	}
-	left := l.departed(epoch - 1)
+	before, left := l.holder(), l.departed(epoch-1)
+	if before != nil && before.Epoch == epoch-1 && left.Reason == "" {
+		left = d.shotBefore(before.Owner) // for the lock of another component, perhaps
+	}
 	switch {
 	case left.Reason == protocol.Shot:
 		s.Detected, s.LastHeard = left.At, left.LastHeard
@@ -63,6 +66,20 @@ func (l latch) succession(epoch uint64, me haservices.Contender, before *holder,
 		s.Reason = protocol.UnknownReason // its files were deleted
 	}
 	return s
+}
+
+// noteShot remembers that this process kills another.
+func (d *Driver) noteShot(p nodes.Process, left departure) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shot[p] = left
+}
+
+// shotBefore says how a process was shot by this one; the zero value if it was not.
+func (d *Driver) shotBefore(p nodes.Process) departure {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shot[p]
 }
 
 // Succession implements haservices.Successor.

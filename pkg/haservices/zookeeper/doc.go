@@ -6,6 +6,7 @@
 //
 //	leaderlatch/<component>_lock                         who leads; its data version is the epoch
 //	leaderlatch/<component>_lock/_c_<guid>-latch-<seq>   one ephemeral node for each contender
+//	leaderlatch/<component>_resigned                     the last leader that went in order
 //	leader/<component>_lock                              the confirmed leader, ephemeral
 //	leader/rest_server/connection_info                   the same for Flink's own clients, in Java's bytes
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/go-zookeeper/zk"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -68,15 +69,21 @@ type candidacy struct {
 	latch     string // the parent node
 	guid      string
 	node      string // "" until it has been created or found
+	claim     *stake
+	// next: the node before ours is the first one, so that we lead when it is gone.
+	next bool
 	// noticed is when we learned that the one before us had gone; at first, when we began to stand.
 	noticed   time.Time
 	suspicion suspicion
+	// won is the term that was won together with an eviction. Written by the goroutine that evicts, read by run
+	// when that has ended.
+	won *Term
 }
 
 // stand gets in line and waits until this process leads.
 func (d *Driver) stand(ctx context.Context, s *session, c haservices.Component, me haservices.Contender, claim *stake) (*Term, error) {
-	k := &candidacy{driver: d, session: s, component: c, me: me, latch: d.latchPath(c), guid: uuid.NewString(), noticed: time.Now()}
-	term, err := k.run(ctx, claim)
+	k := &candidacy{driver: d, session: s, component: c, me: me, latch: d.latchPath(c), guid: uuid.NewString(), claim: claim, noticed: time.Now()}
+	term, err := k.run(ctx)
 	if term == nil {
 		// The session may live on, and with it the node: an outcome unknown, a caller in a hurry.
 		d.background(k.discard)
@@ -84,7 +91,8 @@ func (d *Driver) stand(ctx context.Context, s *session, c haservices.Component, 
 	return term, err
 }
 
-func (k *candidacy) run(ctx context.Context, claim *stake) (*Term, error) {
+// run may return a term although ctx has ended.
+func (k *candidacy) run(ctx context.Context) (*Term, error) {
 	if err := k.join(ctx); err != nil {
 		return nil, err
 	}
@@ -94,12 +102,17 @@ func (k *candidacy) run(ctx context.Context, claim *stake) (*Term, error) {
 			return nil, err
 		}
 		if before != "" {
-			if err := k.waitFor(ctx, before); err != nil {
+			err := k.waitFor(ctx, before)
+			switch {
+			case k.won != nil:
+				return k.won, nil
+			case err != nil:
 				return nil, err
+			case !k.next:
+				continue
 			}
-			continue
 		}
-		term, err := k.win(ctx, claim)
+		term, err := k.win(ctx)
 		if term != nil || err != nil {
 			return term, err
 		}
@@ -137,11 +150,12 @@ func (k *candidacy) look(ctx context.Context) (before string, err error) {
 		return "", fmt.Errorf("list latch of %s: %w", k.component, err)
 	}
 	last, found := "", false
-	for _, p := range line(names) {
+	for i, p := range line(names) {
 		path := k.latch + "/" + p.name
 		switch own := strings.HasPrefix(p.name, latchPrefix(k.guid)); {
 		case own && !found:
 			k.node, before, found = path, last, true
+			k.next = i == 1
 		case own:
 			// A create whose answer was lost was carried out after all, after we had looked.
 			if err := k.session.delete(ctx, path); err != nil && !errors.Is(err, zk.ErrNoNode) {
@@ -167,51 +181,89 @@ func persist[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	}
 }
 
-// win raises the epoch, if nobody else has done so meanwhile, and takes the last leader's address away.
-// Neither a term nor an error means: look again.
-func (k *candidacy) win(ctx context.Context, claim *stake) (*Term, error) {
+// win raises the epoch, if nobody else has done so meanwhile, and takes the last leader's address away; with,
+// if any, are operations that are carried out together with that or not at all. Neither a term nor an error
+// means: look again.
+func (k *candidacy) win(ctx context.Context, with ...any) (*Term, error) {
 	s, d := k.session, k.driver
-	read := func() (node, error) { return s.get(ctx, k.latch) }
-	parent, err := persist(ctx, read)
+	last, err := k.lastTerm(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read latch of %s: %w", k.component, err)
+		return nil, err
 	}
-	version := parent.stat.Version
-	how := k.succession(ctx, parent)
+	version := last.latch.stat.Version
+	how := k.succession(last)
 	how.Won = time.Now().UTC()
 	token := id.NewFencingToken(how.Epoch)
 	data := encode(leadership{
 		Token: token, Epoch: how.Epoch, Contender: k.me, Since: how.Won,
 		Predecessor: how.Predecessor, Reason: how.Reason, LastHeard: how.LastHeard, Detected: how.Detected.UTC(),
 	})
-	operations := []any{
+	operations := append([]any{
 		check(k.node, anyVersion),
 		&zk.SetDataRequest{Path: k.latch, Data: data, Version: version},
-	}
-	for _, path := range d.leaderPaths(k.component) {
-		exists, err := persist(ctx, func() (bool, error) { return s.exists(ctx, path) })
-		if err != nil {
-			return nil, fmt.Errorf("read leader of %s: %w", k.component, err)
-		}
-		if exists {
-			operations = append(operations, deletion(path, anyVersion))
-		}
+	}, with...)
+	for _, path := range last.told {
+		operations = append(operations, deletion(path, anyVersion))
 	}
 	err = s.multi(ctx, operations...)
 	if errors.Is(err, errInFlight) && ctx.Err() == nil {
 		// The answer was lost. Who leads is written there.
-		if parent, err = persist(ctx, read); err == nil && string(parent.data) != string(data) {
+		var now node
+		if now, err = persist(ctx, func() (node, error) { return s.get(ctx, k.latch) }); err == nil && string(now.data) != string(data) {
 			return nil, nil
 		}
 	}
 	switch {
 	case err == nil:
-		return d.newTerm(k, how, token, version+1, claim), nil
+		return d.newTerm(k, how, token, version+1, k.claim), nil
 	case refusedFor(err, zk.ErrBadVersion), refusedFor(err, zk.ErrNoNode):
 		return nil, nil // another contender, an evictor or the end of a session came between
 	default:
 		return nil, fmt.Errorf("raise epoch of %s: %w", k.component, err)
 	}
+}
+
+// lastTerm is what the leader before has left.
+type lastTerm struct {
+	latch    node        // the parent node
+	told     []string    // leader nodes that are there
+	resigned resignation // zero if nobody has
+}
+
+// lastTerm reads all that a winner has to know, in one round trip.
+func (k *candidacy) lastTerm(ctx context.Context) (last lastTerm, err error) {
+	s, d := k.session, k.driver
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if last.latch, err = persist(ctx, func() (node, error) { return s.get(ctx, k.latch) }); err != nil {
+			return fmt.Errorf("read latch of %s: %w", k.component, err)
+		}
+		return nil
+	})
+	paths := d.leaderPaths(k.component)
+	exist := make([]bool, len(paths))
+	for i, path := range paths {
+		g.Go(func() (err error) {
+			if exist[i], err = persist(ctx, func() (bool, error) { return s.exists(ctx, path) }); err != nil {
+				return fmt.Errorf("read leader of %s: %w", k.component, err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		n, err := s.get(ctx, d.resignedPath(k.component))
+		if err != nil || haservices.DecodeRecord(n.data, &last.resigned) != nil {
+			last.resigned = resignation{} // it is for people only
+		}
+		return nil
+	})
+	err = g.Wait()
+	for i, path := range paths {
+		if exist[i] {
+			last.told = append(last.told, path)
+		}
+	}
+	return last, err
 }
 
 // discard deletes our node, in the background, until it is certain that there is none or until the

@@ -63,7 +63,17 @@ func (t *Term) refuse(what string, err error) error {
 func (t *Term) tell(ctx context.Context, address string) error {
 	information := haservices.LeaderInformation{Address: address, Token: t.token}
 	contents := [][]byte{encode(information), connectionInfo(information)}
-	for i, path := range t.driver.leaderPaths(t.component) {
+	paths := t.driver.leaderPaths(t.component)
+	// As a rule nothing is there: what there was went when the term was won.
+	var creations []any
+	for i, path := range paths {
+		creations = append(creations, t.driver.client.creation(path, contents[i], zk.FlagEphemeral))
+	}
+	err := t.fenced(ctx, creations...)
+	if !refusedFor(err, zk.ErrNodeExists) && !refusedFor(err, zk.ErrNoNode) {
+		return err
+	}
+	for i, path := range paths {
 		if err := t.replace(ctx, path, contents[i]); err != nil {
 			return err
 		}

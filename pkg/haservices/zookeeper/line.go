@@ -17,14 +17,17 @@ import (
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
-// waitFor returns nil when the node before ours is gone. Meanwhile it watches the process behind that
-// node, and answers whoever asks for us.
+// waitFor returns nil when the node before ours is gone; k.won is set if we lead already. Meanwhile it
+// watches the process behind that node, and answers whoever asks for us.
 func (k *candidacy) waitFor(ctx context.Context, before string) error {
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
+	watched, taken := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
 		k.suspect(ctx, before)
+		if k.won != nil {
+			close(taken)
+		}
 	}()
 	defer func() { cancel(); <-watched }()
 
@@ -46,6 +49,8 @@ func (k *candidacy) waitFor(ctx context.Context, before string) error {
 			k.driver.answer(ctx, k.session, k.node, us)
 		}
 		select {
+		case <-taken:
+			return nil
 		case <-theirsChanged:
 		case <-oursChanged:
 		case <-k.session.lost:
@@ -82,6 +87,9 @@ func (k *candidacy) suspect(ctx context.Context, path string) {
 			d.log.Debug("process before us not judged", logging.Znode(path), zap.Error(err))
 		case found.why != "":
 			k.evict(ctx, path, found, them)
+		}
+		if k.won != nil {
+			return
 		}
 		select {
 		case <-time.After(d.cfg.ProbeTimeout / 4):
@@ -191,14 +199,20 @@ func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, e
 	}
 }
 
-// evict deletes a node, provided that we are still in line ourselves. waitFor may see the deletion, and end
-// ctx, before the answer is here.
+// evict deletes a node, provided that we are still in line ourselves; if we are next, it makes us lead in the
+// same transaction. waitFor may see the deletion, and end ctx, before the answer is here.
 func (k *candidacy) evict(ctx context.Context, path string, found verdict, them latchNode) {
 	d := k.driver
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	k.suspects(them, found)
-	err := k.session.multi(ctx, check(k.node, anyVersion), deletion(path, found.version))
+	var err error
+	if k.next {
+		k.won, err = k.win(ctx, deletion(path, found.version))
+	}
+	if k.won == nil && err == nil { // not the next one, or something has changed
+		err = k.session.multi(ctx, check(k.node, anyVersion), deletion(path, found.version))
+	}
 	if err != nil {
 		var r *refused
 		if errors.As(err, &r) {

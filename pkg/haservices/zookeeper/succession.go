@@ -39,26 +39,23 @@ func (k *candidacy) suspects(them latchNode, found verdict) {
 	k.suspicion = suspicion{process: them.Process, reason: found.reason, at: time.Now(), lastHeard: found.lastHeard}
 }
 
-// succession is how this candidacy comes to lead, as far as is known before the epoch is raised. parent is
-// the latch's node as the leader before left it.
-func (k *candidacy) succession(ctx context.Context, parent node) haservices.Succession {
+// succession is how this candidacy comes to lead, as far as is known before the epoch is raised.
+func (k *candidacy) succession(before lastTerm) haservices.Succession {
 	how := haservices.Succession{
-		Epoch: uint64(parent.stat.Version) + 1, Leader: k.me, Reason: protocol.FirstLeader, Detected: k.noticed,
+		Epoch: uint64(before.latch.stat.Version) + 1, Leader: k.me, Reason: protocol.FirstLeader, Detected: k.noticed,
 	}
 	var last leadership
-	if parent.stat.Version == 0 || haservices.DecodeRecord(parent.data, &last) != nil {
+	if before.latch.stat.Version == 0 || haservices.DecodeRecord(before.latch.data, &last) != nil {
 		return how
 	}
-	before := last.Contender
-	how.Predecessor = &before
-	if s := k.suspicion; s.process == before.Process {
+	predecessor := last.Contender
+	how.Predecessor = &predecessor
+	if s := k.suspicion; s.process == predecessor.Process {
 		how.Reason, how.Detected, how.LastHeard = s.reason, s.at, s.lastHeard
 		return how
 	}
 	how.Reason = protocol.SessionLost
-	n, err := k.session.get(ctx, k.driver.resignedPath(k.component))
-	var left resignation
-	if err == nil && haservices.DecodeRecord(n.data, &left) == nil && left.Epoch == last.Epoch {
+	if before.resigned.Epoch == last.Epoch {
 		how.Reason = protocol.Resigned
 	}
 	return how
