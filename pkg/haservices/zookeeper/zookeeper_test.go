@@ -2,6 +2,7 @@ package zookeeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -188,8 +189,14 @@ func (c *cluster) contend(p *process, component haservices.Component) <-chan *Te
 func (c *cluster) put(term *Term, path, data string) {
 	c.t.Helper()
 	w := haservices.Write{Operation: haservices.Put, Path: path, Data: []byte(data)}
-	if err := term.Write(c.context(), w); err != nil {
-		c.t.Fatalf("Put %s: %v", path, err)
+	ctx := c.context()
+	for {
+		switch err := term.Write(ctx, w); {
+		case err == nil:
+			return
+		case ctx.Err() != nil || !errors.Is(err, haservices.ErrUnavailable):
+			c.t.Fatalf("Put %s: %v", path, err)
+		} // unavailable: nothing was written, and a busy machine takes its time to connect
 	}
 }
 
