@@ -180,7 +180,7 @@ func (s *ZooKeeperServer) Await(ctx context.Context) error {
 }
 
 // warmRequests is how many requests of each kind WarmUp makes at each server.
-const warmRequests = 1500
+const warmRequests = 1000
 
 // WarmUp makes requests until the servers' code is compiled: a JVM that has just started is several times
 // slower than the one that a cluster has in daily life. It takes a few seconds and leaves nothing.

@@ -79,7 +79,10 @@ func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 		var concluded bool
 		t.do(ctx, func() { concluded = j.phase == ended })
 		if concluded {
-			t.finish(ctx, j, err)
+			if err != nil && ctx.Err() == nil {
+				t.log.Warn("job ended, but its job master could not finish", logging.Job(j.id), zap.Error(err))
+			}
+			t.finish(ctx, j, err == nil && ctx.Err() == nil)
 			return
 		}
 		if ctx.Err() != nil {
@@ -101,15 +104,12 @@ func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 	}
 }
 
-// finish cleans up behind a job whose result is stored. failed is what kept its JobMaster from telling
-// everybody that the job has ended, and so does the end of ctx.
-func (t *term) finish(ctx context.Context, j *job, failed error) {
+// finish cleans up behind a job whose result is stored. told says that its TaskManagers know that it has
+// ended.
+func (t *term) finish(ctx context.Context, j *job, told bool) {
 	last, done := linger(ctx)
 	defer done()
-	if failed != nil {
-		t.log.Warn("job ended, but its job master could not finish", logging.Job(j.id), zap.Error(failed))
-	}
-	if failed != nil || ctx.Err() != nil {
+	if !told {
 		t.release(last, j)
 	}
 	t.cleanUp(last, j)

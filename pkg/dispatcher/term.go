@@ -207,7 +207,7 @@ func (t *term) resume(ctx context.Context, found []*job, began time.Time) {
 				logging.Job(j.id), zap.Error(j.cause))
 			t.start(func() { t.readAgain(ctx, j) })
 		case j.dirty:
-			t.start(func() { t.release(ctx, j); t.cleanUp(ctx, j) })
+			t.start(func() { t.finish(ctx, j, false) })
 		}
 	}
 	t.start(func() { t.sweep(ctx) })

@@ -3,6 +3,7 @@ package entrypoint
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +34,7 @@ func newWorkingDirectory(dirs []string, prefix string) (*workingDirectory, error
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockDirectory(path)
+	lock, err := lockDirectory(path, os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +54,13 @@ func (d *workingDirectory) remove() error {
 	}
 	defer d.lock.Close()
 	removeLeftovers(filepath.Dir(d.path), d.prefix)
-	return os.RemoveAll(d.path)
+	return removeDirectory(d.path)
 }
 
-// lockDirectory locks a directory for this process; the kernel unlocks it when the process ends.
-func lockDirectory(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+// lockDirectory locks a directory for this process; the kernel unlocks it when the process ends. The lock
+// file is made if flags have os.O_CREATE.
+func lockDirectory(dir string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +71,38 @@ func lockDirectory(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// removeDirectory deletes a directory whose lock this process holds. The lock file goes last: a directory
+// without one is empty, and whoever finds it may remove it.
+func removeDirectory(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() != lockName {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	for _, path := range []string{filepath.Join(dir, lockName), dir} {
+		if err != nil {
+			return err
+		}
+		if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	return err
+}
+
 // removeLeftovers deletes directories whose owner has died. It does what it can: a directory that
-// cannot be removed is in nobody's way.
+// cannot be removed is in nobody's way. Other processes may be doing the same.
 func removeLeftovers(parent, prefix string) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, prefix+"*"))
 	for _, dir := range dirs {
-		if lock, err := lockDirectory(dir); err == nil {
-			os.RemoveAll(dir)
+		lock, err := lockDirectory(dir, 0)
+		switch {
+		case err == nil:
+			_ = removeDirectory(dir)
 			lock.Close()
+		case errors.Is(err, fs.ErrNotExist): // being removed, or almost: its owner died at it
+			_ = os.Remove(dir)
 		}
 	}
 }

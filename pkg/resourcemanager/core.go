@@ -276,16 +276,16 @@ func (tm *taskManager) used(j id.Job) int {
 // match leases free slots to jobs that miss some, first come first served, and notes the leases as
 // asked. A job gets all that it misses or nothing, so two jobs never hold half of what each needs.
 func (c *core) match() []lease {
-	given := c.givenToAll()
-	waiting := slices.DeleteFunc(c.inOrder(), func(j *job) bool { return j.silent || j.slots <= given[j.id] })
+	waiting := slices.DeleteFunc(c.inOrder(), func(j *job) bool { return j.silent || j.slots <= len(j.held) })
 	if len(waiting) == 0 {
-		return nil
+		return nil // as nearly always: who has what it needs need not be counted
 	}
+	given := c.givenToAll()
 	offers, free := c.offers()
 	var leases []lease
 	for _, j := range waiting {
 		missing := j.slots - given[j.id]
-		if missing > free {
+		if missing <= 0 || missing > free {
 			continue
 		}
 		free -= missing

@@ -13,8 +13,7 @@ import (
 // notices, and no znode of the job is left.
 func TestZooKeeperAndJobManagersComeAndGo(t *testing.T) {
 	ensemble := zkserver.StartEnsemble(t, 3)
-	c := harness.Start(t, harness.Options{HA: "zookeeper", ZooKeeper: ensemble, JobManagers: 2,
-		Settings: map[string]string{"high-availability.zookeeper.client.session-timeout": "5 s"}})
+	c := harness.Start(t, harness.Options{HA: "zookeeper", ZooKeeper: ensemble, JobManagers: 2})
 	job := startNumbered(t, c, "numbered")
 	check := func(what string) protocol.JobDetails {
 		t.Helper()

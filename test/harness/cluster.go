@@ -37,6 +37,7 @@ type Cluster struct {
 	dir     string
 	options Options
 	ended   map[*localcluster.Process]bool // by the test
+	killed  bool                           // one of them with SIGKILL
 }
 
 // Start starts a cluster. It does not wait until it is ready: clients do.
@@ -49,6 +50,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	if o.ZooKeeper != nil {
 		settings["high-availability.zookeeper.quorum"] = o.ZooKeeper.Quorum()
 		settings["high-availability.zookeeper.path.root"] = zooKeeperRoot
+		settings["high-availability.zookeeper.client.session-timeout"] = "10 s"
 	}
 	maps.Copy(settings, o.Settings)
 	cluster, err := localcluster.Start(localcluster.Config{
@@ -161,7 +163,7 @@ func (c *Cluster) StopInOrder() {
 func (c *Cluster) PowerCut() {
 	for _, group := range [][]*localcluster.Process{c.JobManagers, c.TaskManagers} {
 		for _, p := range group {
-			c.ended[p] = true
+			c.ended[p], c.killed = true, true
 			p.Kill()
 		}
 		for _, p := range group {
@@ -176,7 +178,7 @@ func (c *Cluster) Kill(p *localcluster.Process) {
 	if !p.Alive() {
 		c.t.Fatalf("%s is dead already: %v", p.Name, p.Err())
 	}
-	c.ended[p] = true
+	c.ended[p], c.killed = true, true
 	p.Kill()
 	<-p.Done()
 }

@@ -30,7 +30,9 @@ var mayStay = regexp.MustCompile(`^[^/]+/(` + strings.Join([]string{
 func (c *Cluster) CheckNothingIsLeft() {
 	c.t.Helper()
 	left := leftovers(c.dir)
-	left = append(left, zooKeeperLeftovers(c.t, c.options.ZooKeeper, filepath.Base(c.dir))...)
+	if c.options.ZooKeeper != nil {
+		left = append(left, c.zooKeeperLeftovers()...)
+	}
 	for _, l := range left {
 		c.t.Errorf("left behind: %s", l)
 	}

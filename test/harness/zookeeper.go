@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/go-zookeeper/zk"
-
-	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 )
 
 // zooKeeperRoot is high-availability.zookeeper.path.root of test clusters.
@@ -26,38 +24,41 @@ var znodesMayStay = regexp.MustCompile(`^(|` + strings.Join([]string{
 	`leadership(/history)?`,
 }, "|") + `)$`)
 
-// zooKeeperLeftovers lists ephemeral nodes, and nodes of jobs, below a cluster's root.
-func zooKeeperLeftovers(t testing.TB, e *zkserver.Ensemble, clusterID string) (left []string) {
-	if e == nil {
-		return nil
-	}
-	root := path.Join(zooKeeperRoot, clusterID)
-	conn, _, err := zk.Connect(e.Addresses(), 10*time.Second, zk.WithLogger(silent{}))
+// zooKeeperLeftovers lists ephemeral nodes, and nodes of jobs, below the cluster's root. Nodes of a process
+// that was killed last as long as its session.
+func (c *Cluster) zooKeeperLeftovers() (left []string) {
+	conn, _, err := zk.Connect(c.options.ZooKeeper.Addresses(), 10*time.Second, zk.WithLogger(silent{}))
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Sync(root); err != nil && !errors.Is(err, zk.ErrNoNode) {
-		t.Fatal(err)
+	root := path.Join(zooKeeperRoot, filepath.Base(c.dir))
+	if _, err := conn.Sync(root); err != nil {
+		c.t.Fatal(err)
 	}
-	var walk func(node string)
-	walk = func(node string) {
-		children, stat, err := conn.Children(node)
-		if err != nil {
-			left = append(left, fmt.Sprintf("znode %s: %v", node, err))
-			return
-		}
-		relative := strings.TrimPrefix(strings.TrimPrefix(node, root), "/")
-		if stat.EphemeralOwner != 0 {
-			left = append(left, "ephemeral znode "+node)
-		} else if !znodesMayStay.MatchString(relative) {
-			left = append(left, "znode "+node)
-		}
-		for _, child := range children {
-			walk(path.Join(node, child))
-		}
+	poll(func() bool {
+		left = nodesLeft(conn, root, "")
+		return len(left) == 0 || !c.killed
+	})
+	return left
+}
+
+// nodesLeft lists what should not be there of a node, relative to root, and all below it.
+func nodesLeft(conn *zk.Conn, root, node string) (left []string) {
+	children, stat, err := conn.Children(path.Join(root, node))
+	switch {
+	case errors.Is(err, zk.ErrNoNode):
+		return nil
+	case err != nil:
+		return []string{fmt.Sprintf("znode %s: %v", node, err)}
+	case stat.EphemeralOwner != 0:
+		left = []string{"ephemeral znode " + node}
+	case !znodesMayStay.MatchString(node):
+		left = []string{"znode " + node}
 	}
-	walk(root)
+	for _, child := range children {
+		left = append(left, nodesLeft(conn, root, path.Join(node, child))...)
+	}
 	return left
 }
 

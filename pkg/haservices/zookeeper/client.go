@@ -246,20 +246,25 @@ func refusedFor(err, reason error) bool {
 
 // multi carries out all operations or none.
 func (s *session) multi(ctx context.Context, operations ...any) error {
-	_, err := do(ctx, s, func(c *zk.Conn) (struct{}, error) {
+	_, err := s.transact(ctx, operations)
+	return err
+}
+
+// transact is multi that returns the result of each operation.
+func (s *session) transact(ctx context.Context, operations []any) ([]zk.MultiResponse, error) {
+	return do(ctx, s, func(c *zk.Conn) ([]zk.MultiResponse, error) {
 		results, err := c.Multi(operations...)
 		if err == nil {
-			return struct{}{}, nil
+			return results, nil
 		}
 		// Operations before the one that failed have no error, those after it have one that says nothing.
 		for i, r := range results {
 			if r.Error != nil {
-				return struct{}{}, &refused{i, r.Error}
+				return nil, &refused{i, r.Error}
 			}
 		}
-		return struct{}{}, err
+		return nil, err
 	})
-	return err
 }
 
 // anyVersion makes ZooKeeper's operations unconditional; in a check it tests existence.

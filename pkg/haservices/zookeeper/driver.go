@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 	"go.uber.org/zap"
@@ -29,7 +30,9 @@ type Driver struct {
 	evicted map[haservices.Component]evictions
 	// condemned are processes that we have evicted because they did not answer.
 	condemned map[id.Instance]condemnation
-	calls     sync.WaitGroup // methods in progress and goroutines of terms
+	// finished are processes that we have found to be gone.
+	finished map[id.Instance]time.Time
+	calls    sync.WaitGroup // methods in progress and goroutines of terms
 }
 
 var _ haservices.Driver = (*Driver)(nil)
@@ -49,6 +52,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, client: newClient(cfg), log: cfg.Log,
 		active: map[haservices.Component]*stake{}, evicted: map[haservices.Component]evictions{}, condemned: map[id.Instance]condemnation{},
+		finished: map[id.Instance]time.Time{},
 	}
 	d.ending, d.end = context.WithCancel(context.Background())
 	return d, nil

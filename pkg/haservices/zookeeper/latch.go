@@ -93,6 +93,9 @@ func (d *Driver) stand(ctx context.Context, s *session, c haservices.Component, 
 
 // run may return a term although ctx has ended.
 func (k *candidacy) run(ctx context.Context) (*Term, error) {
+	if term, err := k.overtake(ctx); term != nil || err != nil {
+		return term, err
+	}
 	if err := k.join(ctx); err != nil {
 		return nil, err
 	}
@@ -122,9 +125,8 @@ func (k *candidacy) run(ctx context.Context) (*Term, error) {
 // join creates our node. When the answer to that is lost the node may exist: then it is looked for before
 // another one is created.
 func (k *candidacy) join(ctx context.Context) error {
-	data := encode(latchNode{Contender: k.me, EvictedAlive: k.driver.evictedAlive(k.component)})
 	for k.node == "" {
-		path, err := k.session.create(ctx, k.latch+"/"+latchPrefix(k.guid), data, zk.FlagEphemeral|zk.FlagSequence)
+		path, err := k.session.create(ctx, k.latch+"/"+latchPrefix(k.guid), k.describe(), zk.FlagEphemeral|zk.FlagSequence)
 		switch {
 		case err == nil:
 			k.node = path
@@ -138,6 +140,11 @@ func (k *candidacy) join(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// describe is the content of our node.
+func (k *candidacy) describe() []byte {
+	return encode(latchNode{Contender: k.me, EvictedAlive: k.driver.evictedAlive(k.component)})
 }
 
 // look lists the latch, finds our node, and returns the one before it, "" if there is none.
@@ -181,9 +188,10 @@ func persist[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	}
 }
 
-// win raises the epoch, if nobody else has done so meanwhile, and takes the last leader's address away; with,
-// if any, are operations that are carried out together with that or not at all. Neither a term nor an error
-// means: look again.
+// win raises the epoch, if nobody else has done so meanwhile, and creates our node if there is none yet; with, if
+// any, are operations that are carried out together with that or not at all. Neither a term nor an error means:
+// look again. What the last leader has published stays until the new one publishes: whoever follows leaders is
+// told once of each change.
 func (k *candidacy) win(ctx context.Context, with ...any) (*Term, error) {
 	s, d := k.session, k.driver
 	last, err := k.lastTerm(ctx)
@@ -198,15 +206,19 @@ func (k *candidacy) win(ctx context.Context, with ...any) (*Term, error) {
 		Token: token, Epoch: how.Epoch, Contender: k.me, Since: how.Won,
 		Predecessor: how.Predecessor, Reason: how.Reason, LastHeard: how.LastHeard, Detected: how.Detected.UTC(),
 	})
-	operations := append([]any{
-		check(k.node, anyVersion),
-		&zk.SetDataRequest{Path: k.latch, Data: data, Version: version},
-	}, with...)
-	for _, path := range last.told {
-		operations = append(operations, deletion(path, anyVersion))
+	place := any(check(k.node, anyVersion))
+	joining := k.node == ""
+	if joining {
+		place = d.client.creation(k.latch+"/"+latchPrefix(k.guid), k.describe(), zk.FlagEphemeral|zk.FlagSequence)
 	}
-	err = s.multi(ctx, operations...)
-	if errors.Is(err, errInFlight) && ctx.Err() == nil {
+	results, err := s.transact(ctx, append([]any{place, &zk.SetDataRequest{Path: k.latch, Data: data, Version: version}}, with...))
+	switch {
+	case err == nil && joining:
+		k.node = results[0].String
+	case joining && errors.Is(err, errInFlight):
+		_, _ = k.look(ctx) // our node may be there; if so, we lead, or shall win once more
+		return nil, nil
+	case errors.Is(err, errInFlight) && ctx.Err() == nil:
 		// The answer was lost. Who leads is written there.
 		var now node
 		if now, err = persist(ctx, func() (node, error) { return s.get(ctx, k.latch) }); err == nil && string(now.data) != string(data) {
@@ -215,7 +227,7 @@ func (k *candidacy) win(ctx context.Context, with ...any) (*Term, error) {
 	}
 	switch {
 	case err == nil:
-		return d.newTerm(k, how, token, version+1, k.claim), nil
+		return d.newTerm(k, how, token, version+1, last.told), nil
 	case refusedFor(err, zk.ErrBadVersion), refusedFor(err, zk.ErrNoNode):
 		return nil, nil // another contender, an evictor or the end of a session came between
 	default:

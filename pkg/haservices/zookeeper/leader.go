@@ -64,12 +64,16 @@ func (t *Term) tell(ctx context.Context, address string) error {
 	information := haservices.LeaderInformation{Address: address, Token: t.token}
 	contents := [][]byte{encode(information), connectionInfo(information)}
 	paths := t.driver.leaderPaths(t.component)
-	// As a rule nothing is there: what there was went when the term was won.
-	var creations []any
-	for i, path := range paths {
-		creations = append(creations, t.driver.client.creation(path, contents[i], zk.FlagEphemeral))
+	// As a rule what is there is what was there when the term was won.
+	var operations []any
+	for _, path := range t.stale {
+		operations = append(operations, deletion(path, anyVersion))
 	}
-	err := t.fenced(ctx, creations...)
+	for i, path := range paths {
+		operations = append(operations, t.driver.client.creation(path, contents[i], zk.FlagEphemeral))
+	}
+	t.stale = nil
+	err := t.fenced(ctx, operations...)
 	if !refusedFor(err, zk.ErrNodeExists) && !refusedFor(err, zk.ErrNoNode) {
 		return err
 	}

@@ -113,22 +113,18 @@ type verdict struct {
 // judge waits for a reason to evict them, or until a suspicion has proved wrong.
 func (k *candidacy) judge(ctx context.Context, path string, n node, them latchNode) (verdict, error) {
 	d := k.driver
-	switch {
-	case d.client.owns(n.stat.EphemeralOwner):
-		// Left over from a campaign or a session of ours that has ended.
-		return verdict{why: "our own, from before", reason: protocol.SessionLost, version: anyVersion}, nil
-	case d.cfg.AwaitGone == nil || them.Address == "":
+	if known := d.knows(them, n.stat); known.why != "" {
+		return known, nil
+	}
+	if d.cfg.AwaitGone == nil || them.Address == "" {
 		<-ctx.Done()
 		return verdict{}, ctx.Err()
-	}
-	if since, condemned := d.isCondemned(them.Process, n.stat.Czxid); condemned {
-		lastHeard := since.Add(-d.cfg.ProbeTimeout)
-		return verdict{why: "process was silent before", reason: protocol.Silent, lastHeard: lastHeard, version: anyVersion}, nil
 	}
 	err := d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
 	gone := errors.Is(err, rpc.ErrGone)
 	switch {
 	case gone && !them.EvictedAlive:
+		d.noteEnd(them.Process)
 		return verdict{why: "process is gone", reason: protocol.ProcessGone, version: anyVersion}, nil
 	case gone, errors.Is(err, rpc.ErrSilent):
 		return k.challenge(ctx, path)

@@ -34,6 +34,10 @@ type Term struct {
 	published  chan struct{}      // room for one: wakes run after publish
 	stop       context.CancelFunc // ends what run is doing
 
+	// stale are the leader nodes that leaders before had left when the term was won. Owned by who has taken
+	// publishing.
+	stale []string
+
 	mu      sync.Mutex // guards the fields below
 	ended   bool
 	why     string // it ended
@@ -43,17 +47,18 @@ type Term struct {
 var _ haservices.Term = (*Term)(nil)
 
 // newTerm begins the term that k has won, and the goroutine that ends it.
-func (d *Driver) newTerm(k *candidacy, how haservices.Succession, token id.FencingToken, epoch int32, claim *stake) *Term {
+func (d *Driver) newTerm(k *candidacy, how haservices.Succession, token id.FencingToken, epoch int32, stale []string) *Term {
 	now, _ := d.client.state()
 	t := &Term{
 		driver: d, session: k.session, candidacy: k, component: k.component, token: token, how: how, epoch: epoch, number: now.number,
 		lost: make(chan struct{}), withdrawn: make(chan struct{}), publishing: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		stale: stale,
 	}
 	t.publishing <- struct{}{}
 	running, stop := context.WithCancel(d.ending)
 	t.stop = stop
 	d.mu.Lock()
-	claim.term = t
+	k.claim.term = t
 	d.mu.Unlock()
 	d.log.Debug("won leadership", logging.Component(k.component.String()), logging.Token(token), logging.Znode(k.node))
 	d.background(func(ctx context.Context) {
@@ -185,7 +190,7 @@ func (t *Term) Resign(ctx context.Context) {
 }
 
 // withdraw deletes our nodes until they are gone or the session is over, which deletes them too. As long
-// as the epoch is ours the leader nodes are ours; afterwards the next leader has deleted them.
+// as the epoch is ours the leader nodes are ours to delete; afterwards the next leader replaces them.
 func (t *Term) withdraw(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := t.deleteNodes(ctx)

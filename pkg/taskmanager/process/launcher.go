@@ -116,7 +116,7 @@ func (l *Launcher) connect(ctx context.Context, p *Process) error {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           newPluginLog(p.log),
 		StartTimeout:     l.cfg.StartTimeout,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketDir(p.dir)},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketDir(p.dir, l.cfg.WorkDir)},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			return p.runner, p.runner.prepare(cmd.Env)
 		},
@@ -180,11 +180,14 @@ func (l *Launcher) output(job id.Job, dir string) (*os.File, error) {
 	}
 }
 
-// socketDir is dir, unless the path of a socket in it would be too long for the kernel (107 bytes).
-func socketDir(dir string) string {
+// socketDir is the first of dirs in which the path of a socket is not too long for the kernel (107 bytes);
+// if there is none, it is the system's directory for temporary files.
+func socketDir(dirs ...string) string {
 	const room = len("/plugin-dir1234567890/plugin1234567890")
-	if len(dir)+room > 107 {
-		return ""
+	for _, dir := range dirs {
+		if len(dir)+room <= 107 {
+			return dir
+		}
 	}
-	return dir
+	return ""
 }
