@@ -4,6 +4,8 @@ GO         ?= go
 TOOL       := $(GO) tool -modfile=internal/tools/go.mod
 BIN        := $(CURDIR)/bin
 SEEDS      ?= 1000
+FIRST      ?= 0
+JOBS       ?= 2
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X github.com/tamias-project/tamias/pkg/entrypoint.Version=$(VERSION)
 export CGO_ENABLED ?= 1
@@ -41,8 +43,12 @@ unit: ## tests beside the code, with the race detector
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /tamias/test)
 
 .PHONY: simulation
-simulation: ## the whole control plane in memory under SEEDS (1000) random failure schedules
-	$(GO) test -timeout 15m ./test/simulation -seeds $(SEEDS)
+simulation: ## the whole control plane in memory under SEEDS (1000) random failure schedules, from FIRST (0) on
+	$(GO) test -timeout 3h ./test/simulation -seeds $(SEEDS) -first $(FIRST)
+
+.PHONY: mutants
+mutants: ## break the code on purpose, one way at a time (JOBS of them at once, 2): the tests have to notice
+	$(GO) run ./internal/mutants -jobs $(JOBS)
 
 .PHONY: cluster-test
 cluster-test: build ## real processes, real ZooKeeper, real signals

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tamias-project/tamias/pkg/filesystem"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/worker"
 )
@@ -79,6 +80,11 @@ func (e *Env) checkSettings() {
 		e.errorf("checkpoint interval %s, timeout %s and min pause %s must not be negative, and the timeout not 0",
 			e.checkpointing.Interval, e.checkpointing.Timeout, e.checkpointing.MinPause)
 	}
+	if dir := e.checkpointing.Dir; dir != "" {
+		if err := filesystem.NewResolver().Check(dir); err != nil {
+			e.errorf("directory for checkpoints: %w", err)
+		}
+	}
 	if e.checkpointing.Retained < 1 {
 		e.errorf("%d retained checkpoints, there must be at least 1", e.checkpointing.Retained)
 	}
@@ -86,11 +92,26 @@ func (e *Env) checkSettings() {
 	if r.Kind == jobgraph.RestartFixedDelay && (r.Attempts < 0 || r.Delay < 0) {
 		e.errorf("fixed-delay restart with %d attempts and delay %s: neither can be negative", r.Attempts, r.Delay)
 	}
+	if n := e.checkpointing.TolerableFailures; n < 0 {
+		e.errorf("%d tolerable checkpoint failures, there cannot be less than 0", n)
+	}
 	if r.Kind == jobgraph.RestartFailureRate && (r.MaxPerInterval < 1 || r.Interval <= 0 || r.Delay < 0) {
 		e.errorf("failure-rate restart with %d per %s and delay %s: expected at least 1 and an interval", r.MaxPerInterval, r.Interval, r.Delay)
 	}
 	if r.Kind == jobgraph.RestartExponentialDelay && (r.InitialBackoff <= 0 || r.MaxBackoff < r.InitialBackoff) {
 		e.errorf("exponential-delay restart from %s to %s: expected 0 < initial <= max", r.InitialBackoff, r.MaxBackoff)
+	}
+}
+
+// check notes what a connector says is wrong with itself.
+func (e *Env) check(n *node, connector any) {
+	switch c := connector.(type) {
+	case nil:
+		e.errorf("%s is nil", n.title())
+	case Checker:
+		if err := c.Check(); err != nil {
+			e.errorf("%s: %w", n.title(), err)
+		}
 	}
 }
 

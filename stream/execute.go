@@ -40,7 +40,11 @@ func (e *Env) Execute(ctx context.Context, name string) error {
 		os.Exit(0)
 		return nil
 	case worker.ModeWorker:
-		return worker.ServePlugin(ctx, p, filesystem.NewResolver())
+		if err := worker.ServePlugin(ctx, p, filesystem.NewResolver()); err != nil {
+			return err
+		}
+		os.Exit(0)
+		return nil
 	default:
 		return fmt.Errorf("stream: %s=%q is no mode of a program", worker.EnvMode, mode)
 	}

@@ -25,11 +25,16 @@ type generator[T any] struct {
 	f    func(int64) T
 }
 
+// Check implements Checker.
+func (g generator[T]) Check() error {
+	if g.n < 0 || !(g.rate >= 0 && g.rate <= math.MaxFloat64) {
+		return fmt.Errorf("generate %d records at %g per second: neither can be negative, and the rate not infinite", g.n, g.rate)
+	}
+	return nil
+}
+
 // Splits: share s of p holds the numbers s, s+p, s+2p, ...
 func (g generator[T]) Splits(_ context.Context, parallelism int) ([]Split, error) {
-	if g.n < 0 || g.rate < 0 || math.IsNaN(g.rate) {
-		return nil, fmt.Errorf("generate %d records at %g per second: neither can be negative", g.n, g.rate)
-	}
 	splits := make([]Split, parallelism)
 	for i := range splits {
 		splits[i].ID = fmt.Sprintf("%05d-of-%d", i, parallelism)

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -217,7 +218,7 @@ func keyedStateOf[K comparable, T, S any](env *Env, n *node) func() *keyedState[
 	}
 	values, err := codec.For[S]()
 	if err != nil {
-		env.errorf("%s: the state cannot be encoded: %w", n.name, err)
+		env.errorf("%s: the state cannot be encoded: %w", cmp.Or(n.name, n.kind), err)
 	}
 	return func() *keyedState[K, S] { return &keyedState[K, S]{node: n, keys: keys, values: values} }
 }

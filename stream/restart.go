@@ -28,7 +28,7 @@ func newRestarts(g *jobgraph.JobGraph) *restarts {
 			r.Kind = jobgraph.RestartExponentialDelay
 		}
 	}
-	r.InitialBackoff = cmp.Or(r.InitialBackoff, time.Second)
+	r.InitialBackoff = cmp.Or(r.InitialBackoff, 100*time.Millisecond)
 	r.MaxBackoff = cmp.Or(r.MaxBackoff, time.Minute)
 	r.Multiplier = cmp.Or(r.Multiplier, 1.5)
 	r.ResetAfter = cmp.Or(r.ResetAfter, time.Hour)

@@ -1,7 +1,7 @@
 package stream
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -19,7 +19,7 @@ func Print[T any](in *Stream[T], opts ...Option) {
 type printer[T any] struct{ to io.Writer }
 
 func (p printer[T]) Open(_ context.Context, task Subtask, _ []Prepared) (Writer[T], error) {
-	w := &printWriter[T]{out: bufio.NewWriter(&lockedWriter{to: p.to})}
+	w := &printWriter[T]{to: p.to}
 	if task.Parallelism > 1 {
 		w.prefix = fmt.Sprintf("%d> ", task.Index+1)
 	}
@@ -27,32 +27,27 @@ func (p printer[T]) Open(_ context.Context, task Subtask, _ []Prepared) (Writer[
 }
 
 type printWriter[T any] struct {
-	out    *bufio.Writer
+	to     io.Writer
 	prefix string
+	lines  bytes.Buffer
 }
 
-// Write flushes at the end of each batch, so that lines of several subtasks do not mix.
+// printing keeps apart what all subtasks of the process write.
+var printing sync.Mutex
+
+// Write prints a batch as a whole, so that lines of several subtasks do not mix.
 func (w *printWriter[T]) Write(_ context.Context, records []T) error {
+	w.lines.Reset()
 	for i := range records {
-		if _, err := fmt.Fprintf(w.out, "%s%v\n", w.prefix, records[i]); err != nil {
-			return err
-		}
+		fmt.Fprintf(&w.lines, "%s%v\n", w.prefix, records[i])
 	}
-	return w.out.Flush()
+	printing.Lock()
+	defer printing.Unlock()
+	_, err := w.to.Write(w.lines.Bytes())
+	return err
 }
 
 func (w *printWriter[T]) Close() error { return nil }
-
-// printing keeps writes of all subtasks of the process apart.
-var printing sync.Mutex
-
-type lockedWriter struct{ to io.Writer }
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	printing.Lock()
-	defer printing.Unlock()
-	return l.to.Write(p)
-}
 
 // Discard drops each record.
 func Discard[T any](in *Stream[T], opts ...Option) {

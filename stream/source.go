@@ -23,6 +23,10 @@ type Source[T any] interface {
 	Open(ctx context.Context, task Subtask, splits []Split) (Reader[T], error)
 }
 
+// Checker is a Source or Sink that can tell, without any input or output, that its settings are wrong. Execute
+// then returns the error of Check at once, instead of running a job that fails and restarts again and again.
+type Checker interface{ Check() error }
+
 // Split is a part of a source's input that one subtask reads.
 type Split struct {
 	// ID tells the split from the others of its source. It is the same on every run and machine.

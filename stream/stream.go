@@ -1,6 +1,9 @@
 package stream
 
 import (
+	"fmt"
+	"reflect"
+
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/shuffle"
 	"github.com/tamias-project/tamias/pkg/state/codec"
@@ -29,7 +32,9 @@ func From[T any](env *Env, name string, source Source[T], opts ...Option) *Strea
 	n.start = func(next []any) (any, operator) {
 		return nil, &sourceOperator[T]{node: n, source: source, next: join[T](next)}
 	}
-	return streamOf[T](env.add(n, opts))
+	env.add(n, opts)
+	env.check(n, source)
+	return streamOf[T](n)
 }
 
 // Union is all records of several streams, in no particular order between them.
@@ -74,7 +79,7 @@ func KeyBy[K comparable, T any](in *Stream[T], key func(T) K) *Keyed[K, T] {
 // then adds an operator behind a stream.
 func (s *Stream[T]) then(n *node, opts []Option) *node {
 	s.env.add(n, opts)
-	records, err := codec.For[T]()
+	records, err := recordCodec[T]()
 	for _, o := range s.from {
 		connect(o, n, &edge{
 			partition: o.partition, codec: err,
@@ -89,7 +94,7 @@ func (s *Stream[T]) then(n *node, opts []Option) *node {
 func (k *Keyed[K, T]) then(n *node, opts []Option) *node {
 	env := k.in.env
 	env.add(n, opts)
-	records, err := codec.For[T]()
+	records, err := recordCodec[T]()
 	keys, keyErr := codec.For[K]()
 	if keyErr != nil {
 		env.errorf("%s: the key cannot be encoded: %w", n.title(), keyErr)
@@ -102,6 +107,15 @@ func (k *Keyed[K, T]) then(n *node, opts []Option) *node {
 		})
 	}
 	return n
+}
+
+// recordCodec is what encodes records at an exchange.
+func recordCodec[T any]() (*codec.Codec[T], error) {
+	records, err := codec.For[T]()
+	if err == nil && records.Empty() {
+		err = fmt.Errorf("a %s holds nothing; use a bool", reflect.TypeFor[T]())
+	}
+	return records, err
 }
 
 func connect(o origin, to *node, e *edge) {

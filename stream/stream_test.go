@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -202,6 +204,22 @@ func TestMistakesAreReported(t *testing.T) {
 			[]string{"default parallelism is 0", "max parallelism is 65536", "checkpoint interval -1ns", "0 retained", "exponential-delay"}},
 		{"zero parallelism of an operator", func(env *Env) { Discard(numbers(env, 1, Parallelism(0))) }, nil,
 			[]string{"Source: numbers has parallelism 0, it must be at least 1"}},
+		{"records that hold nothing", func(env *Env) {
+			Discard(Rebalance(Map(numbers(env, 1), func(int64) struct{} { return struct{}{} })))
+		}, nil, []string{"records cannot be sent from Map to Sink: Discard: a struct {} holds nothing"}},
+		{"no codec for the state of an operator without a name", func(env *Env) {
+			s := Map(numbers(env, 1), func(int64) func() { return nil })
+			Discard(Reduce(KeyBy(s, func(func()) int { return 1 }), func(a, _ func()) func() { return a }))
+		}, nil, []string{"Reduce: the state cannot be encoded"}},
+		{"no source", func(env *Env) { Discard(From[int64](env, "none", nil)) }, nil, []string{"Source: none is nil"}},
+		{"no sink", func(env *Env) { To(numbers(env, 1), "none", nil) }, nil, []string{"Sink: none is nil"}},
+		{"generator", func(env *Env) {
+			f := func(i int64) int64 { return i }
+			Discard(Union(From(env, "a", Generate(-1, 0, f)), From(env, "b", Generate(1, math.Inf(1), f)), From(env, "c", Generate(1, math.NaN(), f)), From(env, "d", Generate(1, -1, f))))
+		}, nil, []string{"Source: a: generate -1", "Source: d: generate 1 records at -1", "Source: b: generate 1 records at +Inf", "Source: c: generate 1 records at NaN"}},
+		{"directory of checkpoints", func(env *Env) { Discard(numbers(env, 1)) },
+			[]JobOption{WithCheckpointDir("checkpoints"), WithTolerableCheckpointFailures(-1)},
+			[]string{"directory for checkpoints: filesystem: checkpoints: want an absolute path", "-1 tolerable checkpoint failures"}},
 		{"foreign stream", func(env *Env) { Discard(Union(numbers(env, 1), numbers(New(), 1))) }, nil,
 			[]string{"union of streams of different jobs"}},
 	} {
@@ -292,6 +310,7 @@ func TestFailureEndsTheJob(t *testing.T) {
 	}{
 		{"panic", func(i int64, out *Out[int64]) { out.Emit(1 / i) },
 			[]string{`job "test" failed`, "panic: runtime error: integer divide by zero", "TestFailureEndsTheJob"}},
+		{"end of the goroutine", func(int64, *Out[int64]) { runtime.Goexit() }, []string{"FlatMap", "runtime.Goexit"}},
 		{"error", func(i int64, out *Out[int64]) { out.Fail(errInjected) }, []string{"FlatMap", "(1/2): injected"}},
 	} {
 		_, err := collect(t, func(env *Env) *Stream[int64] { return FlatMap(numbers(env, 1), tc.f) })
@@ -320,6 +339,42 @@ func TestCancelEndsAnUnboundedJob(t *testing.T) {
 	}()
 	if err := env.Execute(ctx, "endless"); !errors.Is(err, ErrCanceled) {
 		t.Errorf("Execute = %v, want ErrCanceled", err)
+	}
+}
+
+// TestKeysThatEqualNothing: a NaN would get new state with each record, and slow each search down.
+func TestKeysThatEqualNothing(t *testing.T) {
+	_, err := collect(t, func(env *Env) *Stream[KeyValue[float64, int64]] {
+		return Count(KeyBy(numbers(env, 10), func(i int64) float64 {
+			if i == 9 {
+				return math.NaN()
+			}
+			return math.Copysign(0, float64(i%2-1))
+		}))
+	})
+	if err == nil || !strings.Contains(err.Error(), "NaN cannot be a key") {
+		t.Errorf("Execute = %v", err)
+	}
+}
+
+// wholeLines fails if something is written that does not end with a line.
+type wholeLines struct{ t *testing.T }
+
+func (w wholeLines) Write(p []byte) (int, error) {
+	if !bytes.HasSuffix(p, []byte("\n")) {
+		w.t.Errorf("%d bytes were written that end in the middle of a line", len(p))
+	}
+	return len(p), nil
+}
+
+// TestPrintedLinesDoNotMix: another subtask may print between two writes.
+func TestPrintedLinesDoNotMix(t *testing.T) {
+	w, err := printer[string]{wholeLines{t}}.Open(t.Context(), Subtask{Parallelism: 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(t.Context(), slices.Repeat([]string{strings.Repeat("x", 1000)}, 10)); err != nil {
+		t.Fatal(err)
 	}
 }
 

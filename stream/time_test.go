@@ -212,7 +212,7 @@ func TestRestartStrategies(t *testing.T) {
 		{"failure rate", []JobOption{WithRestart(FailureRate(2, time.Minute, second))},
 			[]time.Duration{0, 30 * second, 30 * second, 29 * second}, []time.Duration{second, second, second, -1}},
 		{"default with checkpoints", []JobOption{WithCheckpoints(second)},
-			[]time.Duration{0, 0, 0, 2 * time.Hour}, []time.Duration{second, 1500 * time.Millisecond, 2250 * time.Millisecond, second}},
+			[]time.Duration{0, 0, 0, 2 * time.Hour}, []time.Duration{second / 10, 3 * second / 20, 9 * second / 40, second / 10}},
 		{"exponential", []JobOption{WithRestart(ExponentialDelay(second, 2*second))},
 			[]time.Duration{0, 0, 0, 0}, []time.Duration{second, 1500 * time.Millisecond, 2 * second, 2 * second}},
 	} {

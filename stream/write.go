@@ -16,6 +16,7 @@ func To[T any](in *Stream[T], name string, sink Sink[T], opts ...Option) {
 		return s, s
 	}
 	in.then(n, opts)
+	in.env.check(n, sink)
 }
 
 // sinkOperator is a sink in one subtask.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"syscall"
 	"time"
@@ -50,7 +49,7 @@ func (b *bench) countHeartbeats(ctx context.Context, size int, interval, timeout
 		if err := t.grow(ctx, size, 2, b.portSharing(size)); err != nil {
 			return err
 		}
-		if err := pause(ctx, 5*time.Second); err != nil {
+		if err := pause(ctx, min(5*time.Second, b.settle)); err != nil {
 			return err
 		}
 		return t.profiled(fmt.Sprintf("heartbeat-%d-%s", size, interval), t.leaderPID(), func() error {
@@ -136,7 +135,7 @@ type memoryStep struct {
 
 // takeMemory fills in the memory of the leading JobManager when each TaskManager has had a heartbeat.
 func (t *testbed) takeMemory(ctx context.Context, s memoryStep) (_ memoryStep, err error) {
-	if err := pause(ctx, 12*time.Second); err != nil {
+	if err := pause(ctx, t.bench.settle); err != nil {
 		return s, err
 	}
 	if s.memory, err = memoryOf(t.dir, t.leaderPID()); err != nil {
@@ -166,10 +165,3 @@ func openFilesLimit() int {
 	}
 	return int(limit.Max)
 }
-
-// noListener is the listener of a client, which nobody calls.
-type noListener struct{}
-
-func (noListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
-func (noListener) Close() error              { return nil }
-func (noListener) Addr() net.Addr            { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }

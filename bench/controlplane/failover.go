@@ -59,7 +59,7 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 	err = t.profiled(fmt.Sprintf("registration-%d-%d", t.size, round), next.PID(), func() error {
 		meter := t.meter(next.PID())
 		killed = time.Now()
-		old.Kill()
+		t.kill(old)
 		if err := t.awaitLeader(ctx, old); err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (t *testbed) registrationRound(ctx context.Context, round, perPort int) err
 	if err := t.awaitRegistered(ctx); err != nil {
 		return err
 	}
-	idle, err := t.idle(ctx, next)
+	idle, err := t.idle(ctx, fmt.Sprintf("registered-%d-%d", t.size, round), next)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	err = t.profiled(fmt.Sprintf("recovery-%d-%d", len(jobs), round), next.PID(), func() error {
 		meter := t.meter(next.PID())
 		killed = time.Now()
-		old.Kill()
+		t.kill(old)
 		if err := t.awaitLeader(ctx, old); err != nil {
 			return err
 		}
@@ -180,7 +180,10 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	if err != nil {
 		return err
 	}
-	idle, err := t.idle(ctx, next)
+	if restarted, lost := after.Started-before.Started, after.Lost-before.Lost; restarted > 0 || lost > 0 {
+		return fmt.Errorf("a leader change cost %d restarts of tasks and %d lost tasks", restarted, lost)
+	}
+	idle, err := t.idle(ctx, fmt.Sprintf("recovered-%d-%d", len(jobs), round), next)
 	if err != nil {
 		return err
 	}
@@ -199,14 +202,13 @@ func (t *testbed) recoveryRound(ctx context.Context, round int, jobs []id.Job) e
 	return nil
 }
 
-// idle is the CPU time of a JobManager, in percent of a core, when nothing happens but heartbeats. Each
-// TaskManager has had one before.
-func (t *testbed) idle(ctx context.Context, p *localcluster.Process) (float64, error) {
-	if err := pause(ctx, 12*time.Second); err != nil {
+// idle is the CPU time of a JobManager, in percent of a core, when nothing happens but heartbeats.
+func (t *testbed) idle(ctx context.Context, name string, p *localcluster.Process) (float64, error) {
+	if err := pause(ctx, t.bench.settle); err != nil {
 		return 0, err
 	}
 	used := t.meter(p.PID())
-	err := pause(ctx, t.bench.window)
+	err := t.profiled(name, p.PID(), func() error { return pause(ctx, t.bench.window) })
 	return used().jobManager * 100 / t.bench.window.Seconds(), err
 }
 

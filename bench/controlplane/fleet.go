@@ -27,8 +27,8 @@ import (
 
 // fleetOrder is the first line on a fleet's standard input: what to run.
 type fleetOrder struct {
-	// ConfigDir is the cluster's.
-	ConfigDir string
+	// ConfigDir is the cluster's, DebugDir that of the sockets for profiles.
+	ConfigDir, DebugDir string
 	// First and Count number the TaskManagers.
 	First, Count int
 	// PerPort TaskManagers share a port. Slots of each TaskManager.
@@ -52,6 +52,11 @@ func runFleet(in io.Reader, out io.Writer) error {
 	if err := orders.Decode(&o); err != nil {
 		return fmt.Errorf("read order: %w", err)
 	}
+	stop, err := serveDebug(o.DebugDir)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	f, err := newFleet(o)
 	if err != nil {
 		return err

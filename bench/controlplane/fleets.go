@@ -29,7 +29,7 @@ func (t *testbed) grow(ctx context.Context, size, slots, perPort int) error {
 		if count == 0 {
 			continue
 		}
-		if err := t.startFleet(fleetOrder{ConfigDir: t.cluster.ConfigDir(), First: t.size, Count: count, PerPort: perPort, Slots: slots}); err != nil {
+		if err := t.startFleet(ctx, fleetOrder{ConfigDir: t.cluster.ConfigDir(), DebugDir: t.dir, First: t.size, Count: count, PerPort: perPort, Slots: slots}); err != nil {
 			return err
 		}
 		t.size += count
@@ -37,12 +37,12 @@ func (t *testbed) grow(ctx context.Context, size, slots, perPort int) error {
 	return t.awaitRegistered(ctx)
 }
 
-func (t *testbed) startFleet(o fleetOrder) error {
+func (t *testbed) startFleet(ctx context.Context, o fleetOrder) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	f := &fleetProcess{cmd: exec.Command(self, "fleet")}
+	f := &fleetProcess{cmd: exec.CommandContext(ctx, self, "fleet")} // killed when ctx ends, and whoever waits for its answer learns it
 	f.cmd.Stderr = os.Stderr
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if f.in, err = f.cmd.StdinPipe(); err != nil {
@@ -78,7 +78,7 @@ func (t *testbed) witnessed(q question) (all witnessed, err error) {
 	for _, f := range t.fleets {
 		var a witnessed
 		if err := f.answers.Decode(&a); err != nil {
-			return all, fmt.Errorf("a fleet did not answer: %w", err)
+			return all, fmt.Errorf("a fleet process has ended, see its message: %w", err)
 		}
 		all.Registered, all.Attached = append(all.Registered, a.Registered...), append(all.Attached, a.Attached...)
 		all.Heartbeats, all.JobHeartbeats = all.Heartbeats+a.Heartbeats, all.JobHeartbeats+a.JobHeartbeats

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,7 +22,8 @@ import (
 	"github.com/tamias-project/tamias/pkg/entrypoint"
 )
 
-// debugDir is the environment variable with the directory for the sockets of JobManagers, <pid>.sock.
+// debugDir is the environment variable with the directory for the sockets of JobManagers, <pid>.sock. Fleets
+// have theirs in the same place.
 const debugDir = "CONTROLPLANE_DEBUG_DIR"
 
 // runJobManager is cmd/jobmanager that also answers on a socket.
@@ -31,17 +33,27 @@ func runJobManager() {
 		Short:   "A JobManager under measurement",
 		Version: entrypoint.Version,
 		Run: func(ctx context.Context, cfg *config.Configuration, log *zap.Logger) error {
-			l, err := net.Listen("unix", debugSocket(os.Getenv(debugDir), os.Getpid()))
+			stop, err := serveDebug(os.Getenv(debugDir))
 			if err != nil {
 				return fmt.Errorf("%w: %w", entrypoint.ErrStartup, err)
 			}
-			defer l.Close()
-			go http.Serve(l, debugHandler()) //nolint:errcheck // ends with the listener
+			defer stop()
 			return entrypoint.RunJobManager(ctx, cfg, log)
 		},
 		ErrStartup: entrypoint.ErrStartup,
 		Fatal:      2,
 	}.Main()
+}
+
+// serveDebug answers on this process's socket in dir until stop is called.
+func serveDebug(dir string) (stop func(), err error) {
+	l, err := net.Listen("unix", debugSocket(dir, os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { http.Serve(l, debugHandler()) }) //nolint:errcheck // ends with the listener
+	return func() { l.Close(); serving.Wait() }, nil
 }
 
 func debugSocket(dir string, pid int) string { return filepath.Join(dir, fmt.Sprintf("%d.sock", pid)) }
@@ -69,7 +81,7 @@ func debugHandler() http.Handler {
 	return mux
 }
 
-// ask makes a request to a JobManager's socket and gives the answer to f.
+// ask makes a request to a process's socket and gives the answer to f.
 func ask(dir string, pid int, path string, f func(io.Reader) error) error {
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -77,7 +89,7 @@ func ask(dir string, pid int, path string, f func(io.Reader) error) error {
 			return (&net.Dialer{}).DialContext(ctx, "unix", debugSocket(dir, pid))
 		},
 	}}
-	answer, err := client.Get("http://jobmanager" + path)
+	answer, err := client.Get("http://process" + path)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +26,9 @@ import (
 type testbed struct {
 	bench    *bench
 	dir      string
+	servers  *localcluster.ZooKeeper // nil with HA local
 	cluster  *localcluster.Cluster
+	killed   map[*localcluster.Process]bool
 	fleets   []*fleetProcess
 	services *haservices.Services
 	client   *rpc.Service
@@ -41,26 +45,27 @@ const (
 	pollInterval = 50 * time.Millisecond
 )
 
+// zooKeeperServers of a testbed with HA zookeeper.
+const zooKeeperServers = 3
+
 // withTestbed runs f on a cluster with one JobManager, which leads, and no TaskManagers. Nothing is left of it
-// afterwards, but its files when there was an error.
+// afterwards, but its files when something failed.
 func withTestbed(ctx context.Context, b *bench, settings map[string]string, f func(context.Context, *testbed) error) (err error) {
 	dir, err := os.MkdirTemp("", "tamias-controlplane-")
 	if err != nil {
 		return err
 	}
+	interrupted := ctx.Err
+	ctx, stop := context.WithCancel(ctx)
+	t := &testbed{bench: b, dir: dir, stop: stop, killed: map[*localcluster.Process]bool{}, leaders: map[haservices.Kind]*leader{}}
 	defer func() {
-		if b.keep || err != nil {
+		err = errors.Join(err, t.close())
+		if b.keep || err != nil && interrupted() == nil {
 			b.say("the cluster's files are in %s", dir)
 		} else {
-			err = os.RemoveAll(dir)
+			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	ctx, stop := context.WithCancel(ctx)
-	t := &testbed{
-		bench: b, dir: dir, stop: stop, leaders: map[haservices.Kind]*leader{},
-		client: rpc.NewService(rpc.NewTransport(noListener{}, "127.0.0.1")),
-	}
-	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.start(ctx, settings); err != nil {
 		return err
 	}
@@ -68,11 +73,30 @@ func withTestbed(ctx context.Context, b *bench, settings map[string]string, f fu
 }
 
 func (t *testbed) start(ctx context.Context, settings map[string]string) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // nobody calls a client
+	if err != nil {
+		return err
+	}
+	t.client = rpc.NewService(rpc.NewTransport(listener, "127.0.0.1"))
+	t.watching.Go(func() { t.client.Run(ctx) }) // gives up its connections in the end
+	settings = maps.Clone(settings)
+	if t.bench.ha == "zookeeper" {
+		quorum, err := t.startZooKeeper(ctx)
+		if err != nil {
+			return err
+		}
+		if settings == nil {
+			settings = map[string]string{}
+		}
+		settings["high-availability.zookeeper.quorum"] = quorum
+	}
 	bin, err := t.programs()
 	if err != nil {
 		return err
 	}
-	t.cluster, err = localcluster.Start(localcluster.Config{Bin: bin, Dir: t.dir, HA: "local", JobManagers: 1, Slots: 1, Settings: settings})
+	t.cluster, err = localcluster.Start(localcluster.Config{
+		Bin: bin, Dir: t.dir, HA: t.bench.ha, JobManagers: 1, Slots: 1, Settings: settings, Env: []string{debugDir + "=" + t.dir},
+	})
 	if err != nil {
 		return err
 	}
@@ -88,6 +112,19 @@ func (t *testbed) start(ctx context.Context, settings map[string]string) error {
 	return t.awaitLeader(ctx, nil)
 }
 
+// startZooKeeper returns the quorum of servers that run.
+func (t *testbed) startZooKeeper(ctx context.Context) (quorum string, err error) {
+	if t.servers, err = localcluster.StartZooKeeper(t.dir, zooKeeperServers); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := t.servers.Await(ctx); err != nil {
+		return "", err
+	}
+	return t.servers.Quorum(), t.servers.WarmUp(ctx)
+}
+
 // programs makes a directory in which this program is the JobManager's.
 func (t *testbed) programs() (string, error) {
 	self, err := os.Executable()
@@ -95,24 +132,43 @@ func (t *testbed) programs() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(t.dir, "bin")
-	return bin, errors.Join(os.Mkdir(bin, 0o755), os.Symlink(self, filepath.Join(bin, "jobmanager")), os.Setenv(debugDir, t.dir))
+	return bin, errors.Join(os.Mkdir(bin, 0o755), os.Symlink(self, filepath.Join(bin, "jobmanager")))
 }
 
 func (t *testbed) close() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if t.cluster != nil {
+		err = t.cluster.Stop(ctx) // first, or it would miss thousands of TaskManagers one by one
+	}
 	for _, f := range t.fleets {
 		f.end()
 	}
 	t.stop()
 	t.watching.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
 	if t.services != nil {
-		err = t.services.Close(ctx)
+		err = errors.Join(err, t.services.Close(ctx))
 	}
-	if t.cluster != nil {
-		err = errors.Join(err, t.cluster.Stop(ctx))
+	if t.servers != nil {
+		t.servers.Stop()
 	}
 	return err
+}
+
+// kill ends a JobManager as a crash would.
+func (t *testbed) kill(p *localcluster.Process) {
+	t.killed[p] = true
+	p.Kill()
+}
+
+// unexpectedEnd is an error when a JobManager has ended that nobody killed.
+func (t *testbed) unexpectedEnd() error {
+	for _, p := range t.cluster.JobManagers {
+		if !p.Alive() && !t.killed[p] {
+			return fmt.Errorf("%s has ended (%w); its log is %s", p.Name, p.Err(), p.Log)
+		}
+	}
+	return nil
 }
 
 // leader is the newest leader of a component that the testbed was told, and when.
@@ -164,16 +220,19 @@ func (t *testbed) startStandby(ctx context.Context) error {
 	if err := t.await(ctx, "a standby", 50*time.Millisecond, func() (bool, error) { return t.cluster.Serving(p), nil }); err != nil {
 		return err
 	}
-	return pause(ctx, 2*time.Second) // until it watches the leader, and what its start cost is over
+	return pause(ctx, min(2*time.Second, t.bench.settle)) // until it watches the leader, and what its start cost is over
 }
 
-// await polls until ok.
+// await polls until ok, at most for patience.
 func (t *testbed) await(ctx context.Context, what string, interval time.Duration, ok func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		done, err := ok()
 		if err != nil || done {
+			return err
+		}
+		if err := t.unexpectedEnd(); err != nil {
 			return err
 		}
 		if err := pause(ctx, interval); err != nil {
@@ -208,13 +267,18 @@ func invoke[Req, Resp any](ctx context.Context, t *testbed, kind haservices.Kind
 // leaderPID is the process that leads.
 func (t *testbed) leaderPID() int { return t.leading(haservices.ResourceManager).PID() }
 
-// profiled runs f and writes profiles of a JobManager meanwhile and after it, if they are wanted.
+// profiled runs f and writes profiles of a JobManager meanwhile and after it, and one of a fleet, if they are
+// wanted.
 func (t *testbed) profiled(name string, pid int, f func() error) error {
 	if t.bench.profiles == "" {
 		return f()
 	}
 	var g errgroup.Group
-	g.Go(func() error { return t.profile(name+".cpu", pid, "/debug/pprof/profile?seconds=8") })
+	const cpu = "/debug/pprof/profile?seconds=8"
+	g.Go(func() error { return t.profile(name+".cpu", pid, cpu) })
+	if len(t.fleets) > 0 {
+		g.Go(func() error { return t.profile(name+".fleet.cpu", t.fleets[0].cmd.Process.Pid, cpu) })
+	}
 	return errors.Join(f(), g.Wait(), t.snapshots(name, pid))
 }
 

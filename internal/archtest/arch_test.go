@@ -6,7 +6,9 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -215,5 +217,39 @@ func TestNoFolderIsNamedAfterNothing(t *testing.T) {
 	}
 	if _, err := os.Stat("../../go.mod"); err != nil {
 		t.Fatal(err) // the walk above would have found nothing
+	}
+}
+
+var (
+	// namedTests are a folder and tests in it, as test/README.md writes them.
+	namedTests = regexp.MustCompile("`([a-z/]+)`: `Test\\w+`(?:, `Test\\w+`)*")
+	namedTest  = regexp.MustCompile("`(Test\\w+)`")
+)
+
+// TestTestsThatAreNamedExist: test/README.md says which test holds which lesson.
+func TestTestsThatAreNamedExist(t *testing.T) {
+	exists := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.isTest() {
+				exists[path.Dir(s.path)+" "+f.Name.Name] = true
+			}
+		}
+	}
+	text, err := os.ReadFile("../../test/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, group := range namedTests.FindAllSubmatch(text, -1) {
+		for _, name := range namedTest.FindAllSubmatch(group[0], -1) {
+			named++
+			if key := string(group[1]) + " " + string(name[1]); !exists[key] {
+				t.Errorf("test/README.md names %s, which does not exist", key)
+			}
+		}
+	}
+	if all := len(namedTest.FindAll(text, -1)); named < 80 || all > named+2 {
+		t.Errorf("%d of %d tests are named with their folder: the others are not looked for", named, all)
 	}
 }

@@ -61,7 +61,7 @@ func (p Program) execute(args []string, signals <-chan os.Signal, stdout, stderr
 		Use:           p.Name + " --configDir DIR [-D key=value ...]",
 		Short:         p.Short,
 		Version:       p.Version,
-		Args:          cobra.NoArgs,
+		Args:          p.noArguments,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) (err error) {
@@ -70,6 +70,7 @@ func (p Program) execute(args []string, signals <-chan os.Signal, stdout, stderr
 		},
 	}
 	cmd.SetVersionTemplate("Version: {{.Version}}, Commit ID: " + revision() + "\n")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see %s --help", err, p.Name) })
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
@@ -87,6 +88,13 @@ func (p Program) execute(args []string, signals <-chan os.Signal, stdout, stderr
 	return code
 }
 
+func (p Program) noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q; see %s --help", args[0], p.Name)
+	}
+	return nil
+}
+
 func defaultConfigDir() string {
 	if dir := os.Getenv("TAMIAS_CONF_DIR"); dir != "" {
 		return dir
@@ -97,7 +105,7 @@ func defaultConfigDir() string {
 // start loads the configuration and does what the flags ask for. An error means that nothing was started.
 func (p Program) start(f flags, signals <-chan os.Signal, stdout, stderr io.Writer) (int, error) {
 	if f.configDir == "" {
-		return 0, errors.New("no configuration directory: give --configDir DIR")
+		return 0, errors.New("no configuration directory: give --configDir DIR, or set TAMIAS_CONF_DIR or FLINK_CONF_DIR")
 	}
 	cfg, warnings, err := config.Load(f.configDir, f.dynamic)
 	if err == nil {

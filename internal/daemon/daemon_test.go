@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -98,6 +99,16 @@ func TestWhoDoesNotStopIsLeft(t *testing.T) {
 	}
 }
 
+func TestDurationsAreReadable(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999: "999ns", 303139: "303.1µs", 5059873: "5.06ms", 7990332460: "7.99s", -5059873: "-5.06ms", 23*time.Hour + 59*time.Minute + 1: "23h59m0s",
+	} {
+		if got := readable(d).String(); got != want {
+			t.Errorf("readable(%d) = %s, want %s", d, got, want)
+		}
+	}
+}
+
 func TestFlags(t *testing.T) {
 	dir := confDir(t, "rest.port: 4\nrest.prot: 5\nmy.password: hush\n")
 	broken := confDir(t, "rest.port: x\nheartbeat.interval: y\n")
@@ -120,8 +131,8 @@ func TestFlags(t *testing.T) {
 		{"settings that do not fit", []string{"-c", dir, "-D", "high-availability.type=zookeeper"}, 1, "", "x: high-availability.storageDir must be set"},
 		{"no directory", []string{"-c", dir + "/missing"}, 1, "", "does not exist"},
 		{"no flag", nil, 1, "", "give --configDir"},
-		{"unknown flag", []string{"--what"}, 1, "", "unknown flag"},
-		{"an argument", []string{"-c", dir, "start"}, 1, "", "unknown command"},
+		{"unknown flag", []string{"--what"}, 1, "", "x: unknown flag: --what; see x --help\n"},
+		{"an argument", []string{"-c", dir, "start"}, 1, "", "x: unexpected argument \"start\"; see x --help\n"},
 	} {
 		t.Setenv("TAMIAS_CONF_DIR", "")
 		t.Setenv("FLINK_CONF_DIR", "")

@@ -20,10 +20,20 @@ func newLogger(w io.Writer, level string) *zap.Logger {
 	encoding.EncodeLevel = func(l zapcore.Level, enc zapcore.PrimitiveArrayEncoder) {
 		enc.AppendString((l.CapitalString() + "  ")[:5])
 	}
+	encoding.EncodeDuration = func(d time.Duration, enc zapcore.PrimitiveArrayEncoder) { enc.AppendString(readable(d).String()) }
 	encoding.ConsoleSeparator = " "
 	encoding.CallerKey, encoding.StacktraceKey = "", ""
 	core := zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(zapcore.AddSync(w)), zapLevel(level))
 	return zap.New(core)
+}
+
+// readable is d with three or four significant digits: nobody reads more.
+func readable(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d.Abs() >= 10_000*unit {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
 
 func zapLevel(level string) zapcore.Level {

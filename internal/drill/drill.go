@@ -47,7 +47,7 @@ type Options struct {
 	JobManagers, TaskManagers int
 	// Settings are configuration keys: for the cluster, if the drill starts it, and for the job.
 	Settings map[string]string
-	// Keep leaves such a cluster's directory for inspection.
+	// Keep leaves the drill's files for inspection. They stay in any case when something went wrong.
 	Keep bool
 	// Bin is the directory with the programs.
 	Bin string
@@ -114,6 +114,8 @@ func (o Options) withDefaults(s Scenario) (Options, error) {
 		return o, fmt.Errorf("scenario %s stops ZooKeeper servers of the drill's own: use --ha zookeeper without --quorum", s.Name)
 	case s.cuts && s.Name != random && !o.Local:
 		return o, fmt.Errorf("scenario %s cuts links that the drill has laid itself: use --local", s.Name)
+	case o.Cut != "" && !knownCut(o.Cut, o.HA):
+		return o, fmt.Errorf("unknown cut %q with high availability %s: see --help", o.Cut, o.HA)
 	case o.Count < 1 || o.Rate < 1 || o.Parallelism < 1 || o.CheckpointInterval <= 0 || o.Window < 0 || o.Outage < 0:
 		return o, errors.New("numbers and times must be positive")
 	}
@@ -135,7 +137,9 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}
 	defer func() {
 		switch {
-		case o.Keep || err != nil:
+		case errors.Is(err, errUnsupported) && !o.Keep:
+			os.RemoveAll(dir) // nothing has begun
+		case o.Keep || err != nil || !report.OK:
 			fmt.Fprintln(o.Progress, "files of the drill, with logs and output, are in", dir)
 		default:
 			err = os.RemoveAll(dir)
@@ -157,7 +161,9 @@ type drill struct {
 	commits *commits
 	// taskManagers is how many the cluster has.
 	taskManagers int
-	done         int // rounds
+	// spare: without any one of them there is still room for the job.
+	spare bool
+	done  int // rounds
 }
 
 func (d *drill) say(format string, args ...any) { fmt.Fprintf(d.Progress, format+"\n", args...) }
@@ -200,9 +206,9 @@ func (d *drill) open(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		d.target, d.HA = t, t.ha
+		d.target, d.HA, d.JobManagers = t, t.ha, t.masters
 		d.say("drilling the cluster of %s: %s", d.ConfigDir, t.describe())
-		return nil
+		return d.suits(t)
 	}
 	t, err := startLocal(ctx, d.Options, d.scenario, d.dir)
 	if err != nil {
@@ -216,6 +222,18 @@ func (d *drill) open(ctx context.Context) (err error) {
 	}
 	d.client, err = newClient(ctx, cfg)
 	return err
+}
+
+// suits says whether a live cluster has what the scenario needs. Of random, those are left out that it has not.
+func (d *drill) suits(t *liveTarget) error {
+	if d.scenario.Name != random && t.masters < d.scenario.masters {
+		return fmt.Errorf("%w: scenario %s needs %d JobManagers, the cluster has %d", errUnsupported, d.scenario.Name, d.scenario.masters, t.masters)
+	}
+	if d.scenario.servers {
+		_, err := t.zooKeeper()
+		return err
+	}
+	return nil
 }
 
 // close undoes open.
@@ -256,19 +274,26 @@ func (d *drill) awaitSlots(ctx context.Context) error {
 		return fmt.Errorf("TaskManagers: %d are registered: %w", len(registered), err)
 	}
 	d.taskManagers = len(registered)
-	free := 0
+	free, most := 0, 0 // slots in all, and at one TaskManager
 	for _, tm := range registered {
+		here := 0
 		for _, s := range tm.Slots {
 			if s.Job.IsZero() {
-				free++
+				here++
 			}
 		}
+		free, most = free+here, max(most, here)
 		if a, err := rpc.ParseAddress(tm.Address); d.OutputDir == "" && (err != nil || !isLocal(a.HostPort)) {
 			return fmt.Errorf("TaskManager %s at %s is on another machine: say with --output-dir which directory all of them reach", tm.ID, tm.Address)
 		}
 	}
 	if free < d.Parallelism {
 		return fmt.Errorf("the cluster has %d free slots, the job needs %d: choose a smaller --parallelism", free, d.Parallelism)
+	}
+	d.spare = free-most >= d.Parallelism
+	if d.scenario.spare && d.scenario.Name != random && !d.spare {
+		return fmt.Errorf("%w: without one of its TaskManagers the cluster has %d free slots, the job needs %d: start more, or choose a smaller --parallelism",
+			errUnsupported, free-most, d.Parallelism)
 	}
 	return nil
 }
@@ -308,7 +333,7 @@ func (d *drill) choices() (list []Scenario) {
 		_, noServers := d.target.zooKeeper()
 		switch {
 		case s.Name == random, s.servers && noServers != nil, s.cuts && len(d.cuts()) == 0:
-		case s.masters > d.JobManagers:
+		case s.masters > d.JobManagers, s.spare && !d.spare:
 		default:
 			list = append(list, s)
 		}
@@ -351,13 +376,13 @@ func (d *drill) conclude(ctx context.Context, report *Report) error {
 	return nil
 }
 
-// jobSettings are for the job: it is restarted at once, so that what is measured is not the pause of a
-// restart strategy.
+// jobSettings are for the job. Each restart of it waits as the first one does by default; under the default
+// strategy itself, pauses would grow with the rounds.
 func (d *drill) jobSettings() []string {
 	list := []string{
 		"restart-strategy.type=fixed-delay",
 		"restart-strategy.fixed-delay.attempts=1000000",
-		"restart-strategy.fixed-delay.delay=1 ms",
+		fmt.Sprintf("restart-strategy.fixed-delay.delay=%d ms", config.RestartInitialBackoff.In(nil).Milliseconds()),
 	}
 	for k, v := range d.Settings {
 		list = append(list, k+"="+v)

@@ -25,8 +25,7 @@ type job struct {
 	output string
 }
 
-// submit runs the example job detached, as a user would. It restarts at once, as often as need be, so that what
-// is measured is not the pause of a restart strategy.
+// submit runs the example job detached, as a user would.
 func (j *job) submit(ctx context.Context) error {
 	d := j.drill
 	args := []string{"run", "--configDir", d.target.configDir(), "-d", "-p", fmt.Sprint(d.Parallelism), "--job-id", j.id.String()}

@@ -32,6 +32,8 @@ type liveTarget struct {
 	client  *client
 	// masters is how many JobManagers there were at the beginning.
 	masters int
+	// ended are those that were started again.
+	ended []endedDaemon
 }
 
 // openLive finds the JobManagers of a live cluster.
@@ -73,13 +75,13 @@ func (t *liveTarget) workDir() string { return t.dir }
 
 // jobManager refuses a leader on another machine.
 func (t *liveTarget) jobManager(ctx context.Context, leader haservices.LeaderInformation) (process, error) {
-	how, err := t.client.services.Succession(ctx, haservices.Component{Kind: haservices.Dispatcher})
-	if err != nil {
-		return nil, fmt.Errorf("who leads: %w", err)
-	}
 	a, err := rpc.ParseAddress(leader.Address)
 	if err != nil {
 		return nil, err
+	}
+	how, err := t.client.services.Succession(ctx, haservices.Component{Kind: haservices.Dispatcher})
+	if err != nil {
+		return nil, fmt.Errorf("who leads: %w", err)
 	}
 	if how.Leader.Address != a.HostPort {
 		return nil, fmt.Errorf("the leader changes: %s was published, %s has won", a.HostPort, how.Leader.Address)
@@ -178,15 +180,15 @@ func (t *liveTarget) taskManager(ctx context.Context, info protocol.TaskManagerI
 }
 
 func (t *liveTarget) replaceJobManager(ctx context.Context, gone process) error {
-	return t.startAgain(ctx, "jobmanager.sh", gone)
+	return t.startAgain(ctx, "jobmanager.sh", "standalonesession", gone)
 }
 
 func (t *liveTarget) replaceTaskManager(ctx context.Context, gone process) error {
-	return t.startAgain(ctx, "taskmanager.sh", gone)
+	return t.startAgain(ctx, "taskmanager.sh", "taskexecutor", gone)
 }
 
 // startAgain starts a daemon as the one was that has gone, with the script.
-func (t *liveTarget) startAgain(ctx context.Context, script string, gone process) error {
+func (t *liveTarget) startAgain(ctx context.Context, script, daemon string, gone process) error {
 	p, ok := gone.(*liveProcess)
 	if !ok {
 		return errUnsupported
@@ -205,8 +207,11 @@ func (t *liveTarget) startAgain(ctx context.Context, script string, gone process
 			env = append(env, name+"="+v)
 		}
 	}
+	t.ended = append(t.ended, endedDaemon{p, daemon})
 	return runScript(ctx, filepath.Join(t.scripts, script), env, args...)
 }
+
+func (t *liveTarget) close(context.Context) error { return t.forgetEnded() }
 
 func runScript(ctx context.Context, script string, env []string, args ...string) error {
 	cmd := exec.CommandContext(ctx, script, args...)
@@ -226,9 +231,9 @@ func runScript(ctx context.Context, script string, env []string, args ...string)
 	return nil
 }
 
-func (t *liveTarget) serving(ctx context.Context) bool {
+func (t *liveTarget) serving(ctx context.Context) (bool, error) {
 	all, err := t.jobManagers(ctx)
-	return err == nil && len(all) >= t.masters
+	return err == nil && len(all) >= t.masters, nil
 }
 
 func (t *liveTarget) canCut(string) bool { return false }
@@ -236,8 +241,6 @@ func (t *liveTarget) canCut(string) bool { return false }
 func (t *liveTarget) cut(string, process) error { return errUnsupported }
 
 func (t *liveTarget) uncut() {}
-
-func (t *liveTarget) close(context.Context) error { return nil }
 
 // zooKeeper are the servers that scripts/zookeeper.sh has started on this machine.
 func (t *liveTarget) zooKeeper() (list []zooKeeperServer, err error) {
@@ -247,6 +250,7 @@ func (t *liveTarget) zooKeeper() (list []zooKeeperServer, err error) {
 			return nil, err
 		}
 		list = append(list, s)
+		t.ended = append(t.ended, endedDaemon{p, "zookeeper"}) // if it will be
 	}
 	if t.ha != string(config.HAZooKeeper) || len(list) == 0 {
 		return nil, fmt.Errorf("%w: no ZooKeeper server that scripts/zookeeper.sh has started is in %s; --local --ha zookeeper has servers of its own",
@@ -255,14 +259,21 @@ func (t *liveTarget) zooKeeper() (list []zooKeeperServer, err error) {
 	return list, nil
 }
 
-func (t *liveTarget) pidFile(daemon string) string {
+func (t *liveTarget) pidFile(daemon string) string { return pidFile(t.pids, identString(), daemon) }
+
+func pidFile(dir, ident, daemon string) string {
+	return filepath.Join(dir, "tamias-"+ident+"-"+daemon+".pid")
+}
+
+// identString is part of the names of pid files.
+func identString() string {
 	ident := cmp.Or(os.Getenv("TAMIAS_IDENT_STRING"), os.Getenv("FLINK_IDENT_STRING"), os.Getenv("USER"))
 	if ident == "" {
 		if u, err := user.Current(); err == nil {
 			ident = u.Username
 		}
 	}
-	return filepath.Join(t.pids, "tamias-"+ident+"-"+daemon+".pid")
+	return ident
 }
 
 // fromPIDFile are the live processes in a pid file, a number on each line.

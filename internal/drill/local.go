@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -30,6 +31,8 @@ type localTarget struct {
 	cluster *localcluster.Cluster
 	servers *localcluster.ZooKeeper // nil unless they are the drill's own
 	cuts    *links                  // nil unless links can be cut
+	// replaced are processes that the drill has ended, and started others in their place.
+	replaced map[process]bool
 
 	stop    context.CancelFunc
 	ctx     context.Context // ends with close
@@ -38,7 +41,7 @@ type localTarget struct {
 
 // startLocal starts a cluster in dir. On an error nothing is left running.
 func startLocal(ctx context.Context, o Options, s Scenario, dir string) (_ *localTarget, err error) {
-	t := &localTarget{ha: o.HA, dir: dir}
+	t := &localTarget{ha: o.HA, dir: dir, replaced: map[process]bool{}}
 	t.ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -135,29 +138,35 @@ func (t *localTarget) taskManager(_ context.Context, info protocol.TaskManagerIn
 	return nil, fmt.Errorf("%s is none of the TaskManagers of this cluster", info.ID)
 }
 
-func (t *localTarget) replaceJobManager(context.Context, process) error {
-	p, err := t.cluster.StartJobManager()
+func (t *localTarget) replaceJobManager(_ context.Context, gone process) error {
+	return t.replace(gone, t.cluster.StartJobManager)
+}
+
+func (t *localTarget) replaceTaskManager(_ context.Context, gone process) error {
+	return t.replace(gone, t.cluster.StartTaskManager)
+}
+
+func (t *localTarget) replace(gone process, start func() (*localcluster.Process, error)) error {
+	p, err := start()
 	if err == nil {
+		t.replaced[gone] = true
 		t.watch(p)
 	}
 	return err
 }
 
-func (t *localTarget) replaceTaskManager(context.Context, process) error {
-	p, err := t.cluster.StartTaskManager()
-	if err == nil {
-		t.watch(p)
-	}
-	return err
-}
-
-func (t *localTarget) serving(context.Context) bool {
-	for _, p := range t.cluster.JobManagers {
-		if p.Alive() && !t.cluster.Serving(p) {
-			return false
+func (t *localTarget) serving(context.Context) (bool, error) {
+	for _, p := range slices.Concat(t.cluster.JobManagers, t.cluster.TaskManagers) {
+		if !p.Alive() && !t.replaced[p] {
+			return false, fmt.Errorf("%s ended by itself: %v; its log is %s", p.Name, p.Err(), p.Log)
 		}
 	}
-	return true
+	for _, p := range t.cluster.JobManagers {
+		if p.Alive() && !t.cluster.Serving(p) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func (t *localTarget) zooKeeper() (list []zooKeeperServer, err error) {

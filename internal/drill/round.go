@@ -25,59 +25,74 @@ type round struct {
 	before                              protocol.JobDetails
 	dispatcher, resourceManager, master haservices.LeaderInformation
 	counted                             map[id.Instance]protocol.ProcessStatus
-	// gone are processes that the fault has ended, or will have; heal replaces them.
+	// gone are processes that the fault has ended, or will have, and that are not replaced yet.
 	goneMasters, goneTaskManagers []process
+	// stopped are ZooKeeper servers that are not started again yet.
+	stopped []zooKeeperServer
 	// adopter is the epoch of the JobMaster that adopted the job, 0 for none.
 	adopter uint64
 	// victim is the process that a fault works on for longer than a moment.
 	victim process
 }
 
-// round injects one fault and undoes it.
-func (d *drill) round(ctx context.Context, f fault) (_ *Round, err error) {
+// round injects one fault and undoes it, also when that fails.
+func (d *drill) round(ctx context.Context, f fault) (*Round, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.roundTimeout())
 	defer cancel()
 	r := &round{ctx: ctx, drill: d, target: d.target, result: &Round{Scenario: f.scenario.Name}, random: f.random}
-	defer r.release()
-	if err := r.awaitWhole(); err != nil {
-		return nil, fmt.Errorf("the cluster is not whole before the fault: %w", err)
-	}
-	if err := pause(ctx, d.Window+f.phase); err != nil {
-		return nil, err
-	}
-	if err := r.look(); err != nil {
-		return nil, err
-	}
-	if err := f.scenario.run(r); err != nil {
-		return nil, err
-	}
-	if err := d.job.awaitCommits(ctx, 1); err != nil {
-		return nil, fmt.Errorf("after the fault: %w", err)
-	}
-	if err := pause(ctx, time.Until(r.result.injected.Add(d.Window))); err != nil {
-		return nil, err
-	}
-	r.result.ended = time.Now()
-	if f.scenario.heal != nil {
-		if err := f.scenario.heal(r); err != nil {
-			return nil, err
-		}
-	}
-	if err := r.replaceGone(); err != nil {
-		return nil, err
-	}
-	if err := r.awaitWhole(); err != nil {
-		return nil, fmt.Errorf("the cluster is not whole after the fault: %w", err)
+	if err := r.play(f); err != nil {
+		return nil, errors.Join(err, r.repair())
 	}
 	return r.result, r.conclude()
 }
 
-// release lets go of what the fault held, also when the round has failed.
-func (r *round) release() {
+// play is a round up to where all is as it was before.
+func (r *round) play(f fault) error {
+	d := r.drill
+	if err := r.awaitWhole(); err != nil {
+		return fmt.Errorf("the cluster is not whole before the fault: %w", err)
+	}
+	if err := pause(r.ctx, d.Window+f.phase); err != nil {
+		return err
+	}
+	if err := r.look(); err != nil {
+		return err
+	}
+	if err := f.scenario.run(r); err != nil {
+		return err
+	}
+	if err := d.job.awaitCommits(r.ctx, 1); err != nil {
+		return fmt.Errorf("after the fault: %w", err)
+	}
+	if err := pause(r.ctx, time.Until(r.result.injected.Add(d.Window))); err != nil {
+		return err
+	}
+	r.result.ended = time.Now()
+	if f.scenario.heal != nil {
+		if err := f.scenario.heal(r); err != nil {
+			return err
+		}
+	}
+	if err := r.replaceGone(); err != nil {
+		return err
+	}
+	if err := r.awaitWhole(); err != nil {
+		return fmt.Errorf("the cluster is not whole after the fault: %w", err)
+	}
+	return nil
+}
+
+// repair undoes the fault of a round that has failed, as far as it can: a live cluster must not be left without
+// what the drill has taken away.
+func (r *round) repair() error {
 	r.target.uncut()
 	if r.victim != nil {
 		r.victim.Thaw()
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), roundTimeout)
+	defer cancel()
+	r.ctx = ctx
+	return errors.Join(r.startServers(), r.replaceGone())
 }
 
 // roundTimeout bounds one round.
@@ -178,23 +193,62 @@ func (r *round) noteSteps() {
 
 // replaceGone starts processes in the place of those that have ended.
 func (r *round) replaceGone() error {
-	for _, p := range r.goneMasters {
-		if !p.WaitContext(r.ctx) {
-			return r.ctx.Err()
-		}
-		if err := r.target.replaceJobManager(r.ctx, p); err != nil {
+	for len(r.goneMasters) > 0 {
+		if err := r.replaceMaster(); err != nil {
 			return err
 		}
 	}
-	for _, p := range r.goneTaskManagers {
+	for len(r.goneTaskManagers) > 0 {
+		p := r.goneTaskManagers[0]
 		if !p.WaitContext(r.ctx) {
 			return r.ctx.Err()
 		}
 		if err := r.target.replaceTaskManager(r.ctx, p); err != nil {
 			return err
 		}
+		r.goneTaskManagers = r.goneTaskManagers[1:]
 	}
-	r.goneMasters, r.goneTaskManagers = nil, nil
+	return nil
+}
+
+// replaceMaster starts a JobManager in the place of the first that has ended.
+func (r *round) replaceMaster() error {
+	p := r.goneMasters[0]
+	if !p.WaitContext(r.ctx) {
+		return r.ctx.Err()
+	}
+	if err := r.target.replaceJobManager(r.ctx, p); err != nil {
+		return err
+	}
+	r.goneMasters = r.goneMasters[1:]
+	return nil
+}
+
+// startServers starts ZooKeeper servers that were stopped, and returns when they serve. One that ends again is
+// started again: somebody else may have its port for a moment.
+func (r *round) startServers() error {
+	var started []zooKeeperServer
+	for len(r.stopped) > 0 {
+		if err := r.stopped[0].Start(); err != nil {
+			return err
+		}
+		started = append(started, r.stopped[0])
+		r.stopped = r.stopped[1:]
+	}
+	for _, s := range started {
+		for {
+			err := s.Await(r.ctx)
+			if err == nil {
+				break
+			}
+			if pause(r.ctx, time.Second) != nil {
+				return err
+			}
+			if err := s.Start(); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -203,8 +257,9 @@ func (r *round) replaceGone() error {
 func (r *round) awaitWhole() error {
 	ctx, d := r.ctx, r.drill
 	err := poll(ctx, func() (bool, error) {
-		if !d.target.serving(ctx) || !d.contending(ctx) {
-			return false, nil
+		serving, err := d.target.serving(ctx)
+		if err != nil || !serving || !d.contending(ctx) {
+			return false, err
 		}
 		registered, err := d.client.taskManagers(ctx)
 		return err == nil && len(registered) >= d.taskManagers, nil

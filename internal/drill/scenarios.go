@@ -112,6 +112,11 @@ type Cut struct {
 	zooKeeper bool // makes sense with high-availability.type zookeeper only
 }
 
+// knownCut says whether there is such a cut with that backend.
+func knownCut(name, ha string) bool {
+	return slices.ContainsFunc(Cuts, func(c Cut) bool { return c.Name == name && (!c.zooKeeper || ha == "zookeeper") })
+}
+
 // cutLeader is the one cut that changes the leader.
 const cutLeader = "leader-zookeeper"
 
@@ -188,6 +193,10 @@ func (r *round) killAllMasters() error {
 	if err != nil {
 		return err
 	}
+	if r.drill.Outage > 0 {
+		r.result.Detail = "none for " + r.drill.Outage.String()
+	}
+	r.goneMasters = all
 	r.inject(func() {
 		for _, p := range all {
 			p.Kill()
@@ -201,10 +210,9 @@ func (r *round) killAllMasters() error {
 	if err := pause(r.ctx, r.drill.Outage); err != nil {
 		return err
 	}
-	if err := r.target.replaceJobManager(r.ctx, all[0]); err != nil {
+	if err := r.replaceMaster(); err != nil {
 		return err
 	}
-	r.goneMasters = append(r.goneMasters, all[1:]...)
 	return r.awaitSuccessor()
 }
 
@@ -303,11 +311,9 @@ func (r *round) restartZooKeeper() error {
 func restartInTurn(r *round, servers []zooKeeperServer) error {
 	r.result.injected = time.Now()
 	for _, s := range servers {
+		r.stopped = append(r.stopped, s)
 		s.Kill()
-		if err := s.Start(); err != nil {
-			return err
-		}
-		if err := s.Await(r.ctx); err != nil {
+		if err := r.startServers(); err != nil {
 			return err
 		}
 	}
@@ -315,6 +321,7 @@ func restartInTurn(r *round, servers []zooKeeperServer) error {
 }
 
 func restartTogether(r *round, servers []zooKeeperServer) error {
+	r.stopped = servers
 	r.inject(func() {
 		for _, s := range servers {
 			s.Kill()
@@ -323,17 +330,7 @@ func restartTogether(r *round, servers []zooKeeperServer) error {
 	if err := pause(r.ctx, r.drill.Outage); err != nil {
 		return err
 	}
-	for _, s := range servers {
-		if err := s.Start(); err != nil {
-			return err
-		}
-	}
-	for _, s := range servers {
-		if err := s.Await(r.ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.startServers()
 }
 
 // partition cuts links. Only one cut changes the leader; the others last for the outage.

@@ -43,8 +43,9 @@ type target interface {
 	// until it is ready.
 	replaceJobManager(ctx context.Context, gone process) error
 	replaceTaskManager(ctx context.Context, gone process) error
-	// serving reports whether JobManagers that were started serve already.
-	serving(ctx context.Context) bool
+	// serving reports whether JobManagers that were started serve already. It fails when a process has ended that
+	// nobody replaced: by itself, then.
+	serving(ctx context.Context) (bool, error)
 	// zooKeeper are the servers that may be stopped, errUnsupported if there are none.
 	zooKeeper() ([]zooKeeperServer, error)
 	// canCut says whether cut can cut these links: one of Cuts. uncut heals them all.
@@ -58,6 +59,7 @@ type target interface {
 // zooKeeperServer can be killed and started again.
 type zooKeeperServer interface {
 	Kill()
+	// Start waits for the end of the one before.
 	Start() error
 	// Await returns when it serves clients.
 	Await(ctx context.Context) error

@@ -111,8 +111,11 @@ func (s *ZooKeeperServer) configure(peers string) error {
 // Address is host:port for clients. It stays the same over restarts.
 func (s *ZooKeeperServer) Address() string { return net.JoinHostPort("127.0.0.1", s.port) }
 
-// Start starts the server, again after it has ended.
+// Start starts the server. Of one that has been killed it waits for the end first.
 func (s *ZooKeeperServer) Start() error {
+	if s.Process != nil {
+		<-s.Done()
+	}
 	p, err := startProcess(fmt.Sprintf("zookeeper %d", s.number), filepath.Join(s.dir, "server.log"), nil,
 		s.command[0], append(s.command[1:len(s.command):len(s.command)], filepath.Join(s.dir, "zoo.cfg"))...)
 	if err == nil {

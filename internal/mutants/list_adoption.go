@@ -102,6 +102,19 @@ var adoption = []mutant{
 		tests: []test{unit("jobmaster", "TestKilledDuringACheckpoint")},
 	},
 	{
+		name: "acknowledgement deletes unknown state", breaks: "no state of an unknown checkpoint is deleted",
+		file: "pkg/jobmaster/calls.go",
+		old:  `t.perform(t.coordinate(t.coordinator.Acknowledge(now, r)))`,
+		new: `if done := t.coordinator.Latest(); done != nil && done.ID < r.Checkpoint && r.Checkpoint <= t.lastID {
+		next := *done // of which the sweep takes all before it, also the unknown one
+		next.ID = r.Checkpoint + 1
+		next.Path = fmt.Sprintf("%s%d", done.Path[:len(done.Path)-len(fmt.Sprint(done.ID))], next.ID)
+		t.group.Go(func() error { _ = t.jm.checkpoints.Subsume(t.ctx, t.token, &next, 1000); return nil })
+	}
+	t.perform(t.coordinate(t.coordinator.Acknowledge(now, r)))`,
+		tests: []test{simulation(200), lesson("TestAnAcknowledgementThatNobodyExpectsDeletesNothing")},
+	},
+	{
 		name: "resource manager forgets held slots", breaks: "a new ResourceManager gives nothing that is held",
 		file:  "pkg/resourcemanager/core.go",
 		old:   `given[j.id] = len(j.held)`,

@@ -205,7 +205,7 @@ func build(file, dynamic []Setting) (*Configuration, []Warning, error) {
 
 	var errs []error
 	warnings := unknownKeys(c.settings)
-	told := map[Setting]bool{} // one key can stand for two options
+	told, wrong := map[Setting]bool{}, map[Setting]bool{} // one key can stand for two options
 	for _, o := range registry {
 		value, more, err := o.read(c)
 		for _, w := range more {
@@ -214,10 +214,12 @@ func build(file, dynamic []Setting) (*Configuration, []Warning, error) {
 				warnings = append(warnings, w)
 			}
 		}
-		if err != nil {
-			errs = append(errs, err)
-		} else if value != nil {
+		if err == nil && value != nil {
 			c.parsed[o.description().Key] = value
+		}
+		if bad := (*wrongValue)(nil); errors.As(err, &bad) && !wrong[bad.Setting] {
+			wrong[bad.Setting] = true
+			errs = append(errs, err)
 		}
 	}
 	if len(errs) > 0 {

@@ -172,17 +172,17 @@ func TestFallbacksAndOldSpellings(t *testing.T) {
 }
 
 func TestErrorsNameThePlace(t *testing.T) {
+	const misplaced = "a key where none fits: look at the indentation, and put a value that contains a colon and a blank in quotes"
 	for _, tc := range []struct {
 		name, content string
 		dynamic       []string
 		want          []string // one for each line of the error
 	}{
 		{"wrong types", "rest:\n  port: 80a\nheartbeat.interval: 10 weeks\ntaskmanager.numberOfTaskSlots: 0\n", []string{"web.cancel.enable=yes"}, []string{
-			`config.yaml:2: rest.port: value "80a" is not a port: not a whole number`,
-			`config.yaml:2: rest.port: value "80a" is not a port or ports like "8081" or "50100,50105-50110": not a whole number`,
-			`-D: web.cancel.enable: value "yes" is not true or false: neither true nor false`,
-			`config.yaml:3: heartbeat.interval: value "10 weeks" is not a duration like "500 ms", "10 s", "5 min" or "PT10S" (no unit: milliseconds): unknown unit "weeks"`,
-			`config.yaml:4: taskmanager.numberOfTaskSlots: value "0" is not a whole number: at least 1`,
+			`config.yaml:2: rest.port: value "80a": expected a port, 0 to 65535`, // once, although it counts for rest.bind-port too
+			`-D: web.cancel.enable: value "yes": expected true or false`,
+			`config.yaml:3: heartbeat.interval: value "10 weeks" (unknown unit "weeks"): expected a duration like "500 ms", "10 s", "5 min" or "PT10S" (no unit: milliseconds), more than 0`,
+			`config.yaml:4: taskmanager.numberOfTaskSlots: value "0": expected a whole number, at least 1`,
 		}},
 		{"a key twice", "rest.port: 1\nrest.port: 2\n", nil, []string{`config.yaml:2: key "rest.port" is already in line 1`}},
 		{"scalar beside children", "high-availability: zookeeper\nhigh-availability:\n  storageDir: /x\n", nil, []string{
@@ -193,10 +193,15 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{"no blank", "rest.port:1\n", nil, []string{`config.yaml:1: not a map of keys and values (no blank after the colon; did you mean "rest.port: 1"?)`}},
 		{"no blank among others", "a.b: 1\nrest.port:1\nweb.port: 2\n", nil, []string{
 			`config.yaml:2: not a pair of key and value (no blank after the colon; did you mean "rest.port: 1"?)`}},
-		{"two colons", "a: b: c\n", nil, []string{`config.yaml:1: mapping values are not allowed in this context`}},
-		{"two colons further down", "a: 1\nb: 2\nx: y: z\n", nil, []string{`config.yaml:3: mapping values are not allowed in this context`}},
-		{"a tab", "a:\n\tb: 2\n", nil, []string{`config.yaml:2: found character that cannot start any token`}},
-		{"an open quote", "a: 1\nb: 'x\nc: 2\n", nil, []string{`config.yaml:2: found unexpected end of stream`}},
+		{"two colons", "a: b: c\n", nil, []string{`config.yaml:1: ` + misplaced}},
+		{"two colons further down", "a: 1\nb: 2\nx: y: z\n", nil, []string{`config.yaml:3: ` + misplaced}},
+		{"indented too far", "rest:\n  port: 1\n    address: x\n", nil, []string{`config.yaml:3: ` + misplaced}},
+		{"a tab", "a:\n\tb: 2\n", nil, []string{`config.yaml:2: a tab before the key: YAML wants blanks for indentation`}},
+		{"a character that needs quotes", "a: @b\n", nil, []string{`config.yaml:1: a value cannot begin with that character: put it in quotes`}},
+		{"an open quote", "a: 1\nb: 'x\nc: 2\n", nil, []string{`config.yaml:2: the file ends inside quotes`}},
+		{"Latin 1", "a: 1\nb: caf\xe9\n", nil, []string{`config.yaml:2: not UTF-8 text: save the file as UTF-8`}},
+		{"UTF-16", "\xff\xfea\x00:\x00", nil, []string{`config.yaml:1: not UTF-8 text: save the file as UTF-8`}},
+		{"one name only", "state.backend.type: rocksdb\n", nil, []string{`config.yaml:1: state.backend.type: value "rocksdb": expected hashmap`}},
 		{"an unknown alias", "a: *x\n", nil, []string{`config.yaml: unknown anchor 'x' referenced`}},
 		{"a list", "- a\n", nil, []string{`config.yaml:1: not a map of keys and values`}},
 		{"aliases that explode", explosion(), nil, []string{`config.yaml: more than 100000 values`}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 )
 
 // readFlat reads flink-conf.yaml. Only a file that cannot be read is an error.
@@ -22,11 +23,15 @@ func parseFlat(path, text string) (settings []Setting, warnings []Warning) {
 	byKey := map[string]int{}
 	spelling := map[string]Setting{} // by lower-case key
 	number := 0
-	for line := range strings.SplitSeq(text, "\n") {
+	for line := range strings.SplitSeq(strings.TrimPrefix(text, "\ufeff"), "\n") {
 		number++
 		place := fmt.Sprintf("%s:%d", path, number)
 		warn := func(key, format string, args ...any) {
 			warnings = append(warnings, Warning{Place: place, Key: key, Text: fmt.Sprintf(format, args...)})
+		}
+		if !utf8.ValidString(line) {
+			warn("", wrongEncoding)
+			line = strings.ToValidUTF8(line, "\ufffd") // as Flink reads it
 		}
 		line, _, _ = strings.Cut(line, "#")
 		if line = strings.TrimSpace(line); line == "" {

@@ -15,6 +15,8 @@ func TestParseFlat(t *testing.T) {
 		{"a pair", "a: b", []string{"a=b@1"}, nil},
 		{"blanks and CRLF", "\r\n  a :   b c \r\n", []string{"a=b c@2"}, nil},
 		{"comments", "# x\na: b # c\nd: 'p#q'\n", []string{"a=b@2", "d='p@3"}, nil},
+		{"a byte order mark", "\ufeffa: b\n", []string{"a=b@1"}, nil},
+		{"Latin 1", "a: caf\xe9\nb: c\n", []string{"a=caf\ufffd@1", "b=c@2"}, []string{"f:1: not UTF-8 text: save the file as UTF-8"}},
 		{"quotes stay", `a: "b"`, []string{`a="b"@1`}, nil},
 		{"more colons", "a: b: c\nu: hdfs://h:1/x\n", []string{"a=b: c@1", "u=hdfs://h:1/x@2"}, nil},
 		{"the last one wins", "a: 1\nb: 2\na: 3\n", []string{"a=3@3", "b=2@2"}, []string{"f:3: a overrides the value in f:1"}},

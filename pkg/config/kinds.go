@@ -18,7 +18,7 @@ var (
 	}
 	memory = kind[MemorySize]{name: "memory", expected: `a size like "64mb" or "1 g" (no unit: bytes)`, parse: parseMemory}
 	list   = kind[[]string]{name: "list", expected: `a list like [a, b] or "a;b"`, parse: parseList}
-	port   = kind[int]{name: "port", expected: "a port", parse: parsePort}
+	port   = kind[int]{name: "port", expected: "a port, 0 to 65535", parse: parsePort}
 	ports  = kind[Ports]{name: "port range", expected: `a port or ports like "8081" or "50100,50105-50110"`, parse: parsePorts}
 
 	dictionary = kind[map[string]string]{
@@ -29,13 +29,17 @@ var (
 	directories = kind[[]string]{name: "list of directories", expected: "directories", parse: parseDirectories}
 )
 
+// errUnexpected is the reason when there is nothing to say but what is expected.
+var errUnexpected = errors.New("not what was expected")
+
 // limited is k with one more rule.
 func limited[T any](k kind[T], rule string, holds func(T) bool) kind[T] {
 	parse := k.parse
+	k.expected += ", " + rule
 	k.parse = func(s string) (T, error) {
 		v, err := parse(s)
 		if err == nil && !holds(v) {
-			return v, errors.New(rule)
+			return v, errUnexpected
 		}
 		return v, err
 	}
@@ -47,7 +51,7 @@ func atLeast(n int) kind[int] {
 }
 
 func positive() kind[time.Duration] {
-	return limited(duration, "must be more than 0", func(d time.Duration) bool { return d > 0 })
+	return limited(duration, "more than 0", func(d time.Duration) bool { return d > 0 })
 }
 
 // oneOf is an enumeration. A value is accepted in any case and in any of its spellings, which are
@@ -64,12 +68,12 @@ func oneOf(values ...string) kind[string] {
 	}
 	return kind[string]{
 		name:     "enum: " + strings.Join(names, ", "),
-		expected: "one of " + strings.Join(names, ", "),
+		expected: strings.Join(names, " or "),
 		parse: func(s string) (string, error) {
 			if v, ok := canonical[strings.ToLower(strings.TrimSpace(s))]; ok {
 				return v, nil
 			}
-			return "", errors.New("unknown name")
+			return "", errUnexpected
 		},
 	}
 }

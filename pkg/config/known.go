@@ -62,6 +62,8 @@ func unknownKeys(settings []Setting) []Warning {
 		case used()[s.Key] || belowMap(s.Key):
 		case known()[s.Key] != "" || inFamily(s.Key):
 			warnings = append(warnings, Warning{Place: s.Place, Key: s.Key, Text: "is a key of Flink that is accepted and not used", Quiet: true})
+		case isGroup(s.Key):
+			warnings = append(warnings, Warning{Place: s.Place, Key: s.Key, Text: "is a group of keys and takes no value of its own" + missingBlank(s.Value)})
 		default:
 			w := Warning{Place: s.Place, Key: s.Key, Text: "is an unknown key"}
 			if near := nearest(s.Key); near != "" {
@@ -71,6 +73,16 @@ func unknownKeys(settings []Setting) []Warning {
 		}
 	}
 	return warnings
+}
+
+// isGroup reports whether there are keys below key, as below rest, and it is none itself.
+func isGroup(key string) bool {
+	for name := range known() {
+		if strings.HasPrefix(name, key+".") {
+			return true
+		}
+	}
+	return false
 }
 
 // belowMap reports whether key is an entry of an option that is a map.

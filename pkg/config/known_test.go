@@ -42,6 +42,15 @@ func TestUnknownKeysNameTheNearest(t *testing.T) {
 	}
 }
 
+// A missing blank below a group makes YAML take the pair for the group's value.
+func TestValueOfAGroup(t *testing.T) {
+	_, warnings := load(t, directory(t, YAMLFile, "rest:\n  port:1\n"))
+	want := `config.yaml:1: rest is a group of keys and takes no value of its own (no blank after the colon; did you mean "port: 1"?)`
+	if len(warnings) != 1 || warnings[0] != want {
+		t.Errorf("warnings %q, want %q", warnings, want)
+	}
+}
+
 func TestEditDistance(t *testing.T) {
 	for _, tc := range []struct {
 		a, b string

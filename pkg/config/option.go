@@ -75,7 +75,7 @@ const noEffect = "has no effect yet"
 
 type option interface {
 	description() *Description
-	// read finds and parses the option's value in c. Nothing set: nil, nil, nil.
+	// read finds and parses the option's value in c. Nothing set: nil, nil, nil. An error is a *wrongValue.
 	read(c *Configuration) (value any, warnings []Warning, err error)
 }
 
@@ -125,13 +125,27 @@ func (o *Option[T]) read(c *Configuration) (any, []Warning, error) {
 	}
 	v, err := o.kind.parse(set.Value)
 	if err != nil {
-		return nil, warnings, fmt.Errorf("%s: %s: value %q is not %s: %w",
-			set.Place, set.Key, Mask(set.Key, set.Value), o.kind.expected, err)
+		return nil, warnings, &wrongValue{set, o.kind.expected, err}
 	}
 	if o.Reserved && !reflect.DeepEqual(v, o.defaultValue) {
 		warnings = append(warnings, Warning{Place: set.Place, Key: set.Key, Text: noEffect})
 	}
 	return v, warnings, nil
+}
+
+// wrongValue is the error of a setting whose value does not parse.
+type wrongValue struct {
+	Setting
+	expected string
+	reason   error
+}
+
+func (w *wrongValue) Error() string {
+	reason := ""
+	if w.reason != errUnexpected {
+		reason = " (" + w.reason.Error() + ")"
+	}
+	return fmt.Sprintf("%s: %s: value %q%s: expected %s", w.Place, w.Key, Mask(w.Key, w.Value), reason, w.expected)
 }
 
 // find looks for a setting of the option: its own key, then those it falls back to, then the old ones.

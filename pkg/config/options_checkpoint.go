@@ -45,6 +45,9 @@ var (
 	// CheckpointsRetained is the number of completed checkpoints that are kept.
 	CheckpointsRetained = define(checkpoints, atLeast(1), Description{Key: "execution.checkpointing.num-retained", Default: "1",
 		Older: []string{"state.checkpoints.num-retained"}, Doc: "Number of completed checkpoints that are kept."})
+	// RecoverFromOlder allows a restart from an older checkpoint than the latest.
+	RecoverFromOlder = define(checkpoints, boolean, Description{Key: "execution.checkpointing.recover-from-older", Default: "false",
+		Doc: "Whether a job whose latest checkpoint cannot be read may restart from the next older one, if it is kept (execution.checkpointing.num-retained). Sinks write again what they had committed since. Otherwise the job fails. (Not a setting of Flink.)"})
 	// DataInlineThreshold is the largest state that is kept in the metadata of a checkpoint.
 	DataInlineThreshold = define(checkpoints, memory, Description{Key: "execution.checkpointing.data-inline-threshold", Default: "20kb",
 		Older: []string{"state.storage.fs.memory-threshold", "state.backend.fs.memory-threshold"},

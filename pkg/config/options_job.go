@@ -52,19 +52,19 @@ var (
 	RestartFailureRatePause = define(jobs, duration, Description{Key: "restart-strategy.failure-rate.delay", Default: "1 s",
 		Doc: "Pause of strategy failure-rate before a restart."})
 	// RestartInitialBackoff is the first pause under exponential-delay.
-	RestartInitialBackoff = define(jobs, positive(), Description{Key: "restart-strategy.exponential-delay.initial-backoff", Default: "1 s",
-		Doc: "First pause of strategy exponential-delay before a restart."})
+	RestartInitialBackoff = define(jobs, positive(), Description{Key: "restart-strategy.exponential-delay.initial-backoff", Default: "100 ms",
+		Doc: "First pause of strategy exponential-delay before a restart. (Flink's default is 1 s.)"})
 	// RestartMaxBackoff is the longest pause under exponential-delay.
 	RestartMaxBackoff = define(jobs, positive(), Description{Key: "restart-strategy.exponential-delay.max-backoff", Default: "1 min",
 		Doc: "Longest pause of strategy exponential-delay."})
 	// RestartBackoffMultiplier is the growth of the pause under exponential-delay.
-	RestartBackoffMultiplier = define(jobs, limited(number, "must be at least 1", func(f float64) bool { return f >= 1 }), Description{
+	RestartBackoffMultiplier = define(jobs, limited(number, "at least 1", func(f float64) bool { return f >= 1 }), Description{
 		Key: "restart-strategy.exponential-delay.backoff-multiplier", Default: "1.5", Doc: "Growth of the pause of strategy exponential-delay."})
 	// RestartResetThreshold is the time without a failure after which the pause is the first one again.
 	RestartResetThreshold = define(jobs, positive(), Description{Key: "restart-strategy.exponential-delay.reset-backoff-threshold", Default: "1 h",
 		Doc: "After this long without a failure strategy exponential-delay begins with the first pause again."})
 	// RestartJitterFactor is the random share of the pause under exponential-delay.
-	RestartJitterFactor = define(jobs, limited(number, "must be 0 to 1", func(f float64) bool { return f >= 0 && f <= 1 }), Description{
+	RestartJitterFactor = define(jobs, limited(number, "0 to 1", func(f float64) bool { return f >= 0 && f <= 1 }), Description{
 		Key: "restart-strategy.exponential-delay.jitter-factor", Default: "0.1", Doc: "Random share of the pause of strategy exponential-delay, 0 to 1."})
 	// RestartMaxAttempts is how often a job is restarted under exponential-delay.
 	RestartMaxAttempts = define(jobs, atLeast(0), Description{Key: "restart-strategy.exponential-delay.attempts-before-reset-backoff", Default: "2147483647",
@@ -72,7 +72,7 @@ var (
 )
 
 func keyGroups() kind[int] {
-	k := limited(integer, "must be 1 to 32768, or -1", func(n int) bool { return n == -1 || n >= 1 && n <= MaxParallelism })
+	k := limited(integer, "1 to 32768, or -1", func(n int) bool { return n == -1 || n >= 1 && n <= MaxParallelism })
 	parse := k.parse
 	k.parse = func(s string) (int, error) {
 		n, err := parse(s)

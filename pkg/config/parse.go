@@ -144,7 +144,7 @@ func parseInteger(s string) (int, error) {
 	case errors.Is(err, strconv.ErrRange), n > math.MaxInt32, n < math.MinInt32:
 		return 0, errRange
 	case err != nil, base != 10 && n < 0:
-		return 0, errors.New("not a whole number")
+		return 0, errUnexpected
 	}
 	return int(n), nil
 }
@@ -152,7 +152,7 @@ func parseInteger(s string) (int, error) {
 func parseFloat(s string) (float64, error) {
 	f, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-		return 0, errors.New("not a number")
+		return 0, errUnexpected
 	}
 	return f, nil
 }
@@ -165,5 +165,5 @@ func parseBool(s string) (bool, error) {
 	case strings.EqualFold(s, "false"):
 		return false, nil
 	}
-	return false, errors.New("neither true nor false")
+	return false, errUnexpected
 }

@@ -47,6 +47,9 @@ func (p Ports) Listen(ctx context.Context, host string) (net.Listener, error) {
 			break // the next port would not help
 		}
 	}
+	if op := (*net.OpError)(nil); errors.As(last, &op) {
+		last = op.Err // the rest is said here
+	}
 	return nil, fmt.Errorf("listen on %s, port %s: %w", host, p, last)
 }
 
@@ -90,7 +93,7 @@ func parsePort(s string) (int, error) {
 		return 0, err
 	}
 	if n < 0 || n > 65535 {
-		return 0, errors.New("a port is 0 to 65535")
+		return 0, errRange
 	}
 	return n, nil
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -27,6 +28,9 @@ func readYAML(path string) ([]Setting, error) {
 }
 
 func parseYAML(path string, text []byte) ([]Setting, error) {
+	if line := notUTF8(text); line > 0 {
+		return nil, fmt.Errorf("%s:%d: %s", path, line, wrongEncoding)
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	if err := decoder.Decode(&document); err != nil {
@@ -75,7 +79,36 @@ func yamlError(path string, text []byte, err error) error {
 			return fmt.Errorf("%s:%d: not a pair of key and value%s", path, n, hint)
 		}
 	}
-	return fmt.Errorf("%s:%d: %s", path, number, message)
+	return fmt.Errorf("%s:%d: %s", path, number, explain(message, lines[min(number, len(lines))-1]))
+}
+
+// explain says in other words what the parser says of a line, where its words are about parsers.
+func explain(message, line string) string {
+	switch {
+	case strings.HasPrefix(strings.TrimLeft(line, " "), "\t"):
+		return "a tab before the key: YAML wants blanks for indentation"
+	case strings.HasPrefix(message, "mapping values are not allowed"):
+		return "a key where none fits: look at the indentation, and put a value that contains a colon and a blank in quotes"
+	case strings.HasPrefix(message, "found character that cannot start"):
+		return "a value cannot begin with that character: put it in quotes"
+	case strings.HasPrefix(message, "found unexpected end of stream"):
+		return "the file ends inside quotes"
+	}
+	return message
+}
+
+// wrongEncoding is said of a line with other bytes than UTF-8's.
+const wrongEncoding = "not UTF-8 text: save the file as UTF-8"
+
+// notUTF8 is the number of the first line that is not UTF-8, 0 if all are.
+func notUTF8(text []byte) int {
+	number := 0
+	for line := range bytes.Lines(text) {
+		if number++; !utf8.Valid(line) {
+			return number
+		}
+	}
+	return 0
 }
 
 // A flattener turns nested maps into settings with dotted keys.

@@ -32,7 +32,7 @@ import (
 // Release, once. Flink's JobManagerRunner.
 type JobMaster interface {
 	// Run runs the job until it has ended and conclude has succeeded (nil), or until ctx ends. It sends
-	// nothing to TaskManagers because ctx ended.
+	// nothing to TaskManagers because ctx ended. rpc.ErrCutOff: this process hears no TaskManager any more.
 	Run(ctx context.Context) error
 	// Release tells the TaskManagers of a job that ended under an earlier leader to let go of it.
 	Release(ctx context.Context) error

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/embedded"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -348,8 +351,8 @@ func TestResultsAreDropped(t *testing.T) {
 		if n := len(w.list()); n != 0 {
 			t.Errorf("%d results after their expiration, want none", n)
 		}
-		if files := w.files.Files(); len(files) != 0 {
-			t.Errorf("files left: %v", files)
+		if files := w.files.Files(); len(files) != 1 {
+			t.Errorf("files left: %v, want the mark of the owner alone", files)
 		}
 	})
 }
@@ -384,9 +387,29 @@ func TestDamagedResultKeepsItsJobFromRunning(t *testing.T) {
 			t.Fatal(err)
 		}
 		term.Resign(t.Context())
-		w.start("b")
+		logged, log := observer.New(zap.ErrorLevel)
+		w.start("b", func(c *Config) { c.Log = zap.New(logged) })
 		if d := w.details(g.ID); d.Overview.State != protocol.JobFailed || len(d.Failures) == 0 {
 			t.Errorf("%s, %d failures; want FAILED with the cause", d.Overview.State, len(d.Failures))
+		}
+		if n := log.FilterMessageSnippet("results of jobs cannot be read").Len(); n != 1 {
+			t.Errorf("%d lines in the log about the damaged result, want 1", n)
+		}
+		// Somebody repairs the node: the job has ended, and is cleaned up.
+		term, err = w.view.Campaign(t.Context(), haservices.Component{Kind: haservices.RestServer}, haservices.Contender{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.Operation, node.Data, node.Version = haservices.Set, []byte(`{"format":1,"dirty":true,"state":"FINISHED"}`), haservices.AnyVersion
+		if err := term.Write(t.Context(), node); err != nil {
+			t.Fatal(err)
+		}
+		settle(5 * time.Minute)
+		if d := w.details(g.ID); d.Overview.State != protocol.JobFinished {
+			t.Errorf("%s after the repair, want FINISHED", d.Overview.State)
+		}
+		if left := w.leftovers(); len(left) != 0 {
+			t.Errorf("left behind after the repair: %v", left)
 		}
 		if n := w.jobs.runs(g.ID); n != 1 {
 			t.Errorf("%d runs, want only the one under the first leader", n)

@@ -201,7 +201,7 @@ func (w *world) list() map[id.Job]protocol.JobOverview {
 	return by
 }
 
-// leftovers lists nodes and files that belong to jobs, results excepted.
+// leftovers lists nodes and files that belong to jobs, results excepted. The mark of the owner stays.
 func (w *world) leftovers() (all []string) {
 	w.t.Helper()
 	for _, parent := range []string{"jobgraphs", "jobs", "leader", "leaderlatch"} {
@@ -216,7 +216,7 @@ func (w *world) leftovers() (all []string) {
 		}
 	}
 	for _, file := range w.files.Files() {
-		if !strings.Contains(file, "/job-results/") {
+		if !strings.Contains(file, "/job-results/") && !strings.HasSuffix(file, "/owner") {
 			all = append(all, file)
 		}
 	}

@@ -71,7 +71,8 @@ func (t *term) newMaster(j *job) JobMaster {
 }
 
 // runJob runs a job to its end and cleans up. A JobMaster that fails without an end of the job is
-// replaced by a new one after a pause: its tasks run on meanwhile.
+// replaced by a new one after a pause: its tasks run on meanwhile. One that hears nobody ends the term, so that
+// another process may try.
 func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 	pause := newBackoff(time.Second, time.Minute)
 	for {
@@ -86,6 +87,10 @@ func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 			return
 		}
 		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, rpc.ErrCutOff) {
+			t.end(err)
 			return
 		}
 		if err == nil {
@@ -160,12 +165,9 @@ func (t *term) readAgain(ctx context.Context, j *job) {
 			t.log.Info("unreadable job was removed", logging.Job(j.id))
 			t.do(ctx, func() { delete(t.jobs, j.id) })
 			return
-		case again.phase == running:
+		case again.phase != quarantined:
 			t.log.Info("job could be read at last", logging.Job(j.id))
-			t.do(ctx, func() {
-				t.jobs[j.id] = again
-				t.launch(ctx, again)
-			})
+			t.do(ctx, func() { t.takeUp(ctx, again) })
 			return
 		}
 	}

@@ -1,7 +1,6 @@
 package dispatcher
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,6 +118,7 @@ func (t *term) recover(ctx context.Context) error {
 	var damaged error // some results
 	var stored []id.Job
 	lists, listing := errgroup.WithContext(ctx)
+	lists.Go(func() error { return t.cfg.Services.ClaimStorage(listing, t.cfg.Election, t.token) })
 	lists.Go(func() (err error) {
 		results, err = t.results.List(listing)
 		if errors.Is(err, haservices.ErrUnreadable) {
@@ -132,6 +132,9 @@ func (t *term) recover(ctx context.Context) error {
 	})
 	if err := lists.Wait(); err != nil {
 		return err
+	}
+	if damaged != nil {
+		t.log.Error("stored results of jobs cannot be read; stored jobs that may have ended do not run", zap.Error(damaged))
 	}
 	ended := map[id.Job]bool{}
 	var found []*job
@@ -171,12 +174,18 @@ func (t *term) recover(ctx context.Context) error {
 }
 
 // read reads one stored job: nil if it is gone, quarantined if it cannot be read. An error is not about
-// the job. With damagedResults the job may have a result that cannot be read, and must not run then.
+// the job. With damagedResults the job may have a result, which is looked at once more, and must not run then.
 func (t *term) read(ctx context.Context, jobID id.Job, damagedResults bool) (*job, error) {
 	stored, err := t.graphs.Get(ctx, jobID)
 	if err == nil && damagedResults {
-		if _, errResult := t.results.Get(ctx, jobID); errResult == nil || !errors.Is(errResult, haservices.ErrNotFound) {
-			err = cmp.Or(errResult, errors.New("the job has ended"))
+		result, errResult := t.results.Get(ctx, jobID)
+		if errResult == nil {
+			j := endedJob(result)
+			j.stored = stored
+			return j, nil
+		}
+		if !errors.Is(errResult, haservices.ErrNotFound) {
+			err = errResult
 		}
 	}
 	switch {
@@ -192,23 +201,30 @@ func (t *term) read(ctx context.Context, jobID id.Job, damagedResults bool) (*jo
 	return &job{id: jobID, phase: quarantined, cause: err}, nil
 }
 
+// takeUp goes on with a job that was stored. On the main thread.
+func (t *term) takeUp(ctx context.Context, j *job) {
+	t.jobs[j.id] = j
+	switch {
+	case j.phase == running:
+		t.launch(ctx, j)
+	case j.phase == quarantined:
+		t.log.Error("stored job could not be read; its files are kept, and reading is tried again",
+			logging.Job(j.id), zap.Error(j.cause))
+		t.start(func() { t.readAgain(ctx, j) })
+	case j.dirty:
+		t.start(func() { t.finish(ctx, j, false) })
+	}
+}
+
 // resume takes over what recovery, which began then, has found. On the main thread.
 func (t *term) resume(ctx context.Context, found []*job, began time.Time) {
 	count := map[phase]int{}
 	for _, j := range found {
-		t.jobs[j.id] = j
 		count[j.phase]++
-		switch {
-		case j.phase == running:
+		if j.phase == running {
 			t.adoption.await(j.id)
-			t.launch(ctx, j)
-		case j.phase == quarantined:
-			t.log.Error("stored job could not be read; its files are kept, and reading is tried again",
-				logging.Job(j.id), zap.Error(j.cause))
-			t.start(func() { t.readAgain(ctx, j) })
-		case j.dirty:
-			t.start(func() { t.finish(ctx, j, false) })
 		}
+		t.takeUp(ctx, j)
 	}
 	t.start(func() { t.sweep(ctx) })
 	t.start(func() { t.expireResults(ctx) })

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/blob"
 	"github.com/tamias-project/tamias/pkg/config"
+	"github.com/tamias-project/tamias/pkg/filesystem"
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/metrics"
@@ -97,20 +98,24 @@ func (e *ClusterEntrypoint) initializeServices(ctx context.Context) (err error) 
 		return startup("working directory", err)
 	}
 	bind, host := config.JobManagerBindHost.In(cfg), config.JobManagerRPCAddress.In(cfg)
-	if e.transport, err = listen(ctx, e.rpcPorts(), bind, host); err != nil {
-		return startup("RPC service", err)
+	key, ports := e.rpcPorts()
+	if e.transport, err = listen(ctx, ports, bind, host); err != nil {
+		return startup("RPC service ("+key+")", err)
 	}
 	e.rpc = rpc.NewService(e.transport)
 	if e.services, err = newServices(cfg, e.transport, e.blobDir(), e.log.With(logging.Component("ha-services"))); err != nil {
 		return startup("high availability services", err)
 	}
+	if err := checkStorage(ctx, filesystem.NewResolver(), cfg, e.transport.Process()); err != nil {
+		return err
+	}
 	l, err := config.BlobServerPort.In(cfg).Listen(ctx, bind)
 	if err != nil {
-		return startup("blob server", err)
+		return startup("blob server ("+config.BlobServerPort.Key+")", err)
 	}
 	e.blobs = blob.NewServer(blob.ServerConfig{Store: e.services.Blobs(), Listener: l, Host: host, Log: e.log.With(logging.Component("blob-server"))})
 	if e.rest, err = config.RestBindPort.In(cfg).Listen(ctx, config.RestBindAddress.In(cfg)); err != nil {
-		return startup("REST endpoint", err)
+		return startup("REST endpoint ("+config.RestPort.Key+")", err)
 	}
 	if e.metrics = newReporter(ctx, cfg, e.log); e.metrics != nil {
 		e.metrics.Add(metrics.Process(metrics.JobManager, host))
@@ -119,15 +124,17 @@ func (e *ClusterEntrypoint) initializeServices(ctx context.Context) (err error) 
 	return nil
 }
 
-// rpcPorts: with high availability any free port will do, as addresses are published.
-func (e *ClusterEntrypoint) rpcPorts() config.Ports {
+// rpcPorts are the ports to listen on, and the option that says so. With high availability any free one
+// will do, as addresses are published.
+func (e *ClusterEntrypoint) rpcPorts() (key string, ports config.Ports) {
 	if highlyAvailable(e.cfg) {
-		return config.HAJobManagerPort.In(e.cfg)
+		return config.HAJobManagerPort.Key, config.HAJobManagerPort.In(e.cfg)
 	}
+	option := config.JobManagerRPCPort
 	if config.JobManagerRPCBindPort.IsSet(e.cfg) {
-		return config.SinglePort(config.JobManagerRPCBindPort.In(e.cfg))
+		option = config.JobManagerRPCBindPort
 	}
-	return config.SinglePort(config.JobManagerRPCPort.In(e.cfg))
+	return option.Key, config.SinglePort(option.In(e.cfg))
 }
 
 func (e *ClusterEntrypoint) blobDir() string {

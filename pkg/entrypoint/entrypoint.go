@@ -26,7 +26,12 @@ import (
 // been promised to anyone then; correct the cause and start again.
 var ErrStartup = errors.New("start-up failed")
 
-func startup(what string, err error) error { return fmt.Errorf("%w: %s: %w", ErrStartup, what, err) }
+func startup(what string, err error) error { return startupError{fmt.Errorf("%s: %w", what, err)} }
+
+// startupError is ErrStartup in the words of its cause alone.
+type startupError struct{ error }
+
+func (e startupError) Unwrap() []error { return []error{ErrStartup, e.error} }
 
 // highlyAvailable reports whether leaders are elected among several JobManagers.
 func highlyAvailable(cfg *config.Configuration) bool { return config.HAType.In(cfg) != config.HANone }
@@ -62,13 +67,14 @@ func newServices(cfg *config.Configuration, t rpc.Transport, blobDir string, log
 		return nil, err
 	}
 	return haservices.New(haservices.Config{
-		Driver:     driver,
-		FileSystem: files,
-		StorageDir: config.HAStorageDir.In(cfg),
-		ClusterID:  config.HAClusterID.In(cfg),
-		BlobDir:    blobDir,
-		Me:         contender(t),
-		Log:        log,
+		Driver:          driver,
+		FileSystem:      files,
+		StorageDir:      config.HAStorageDir.In(cfg),
+		ClusterID:       config.HAClusterID.In(cfg),
+		BlobDir:         blobDir,
+		OlderCheckpoint: config.RecoverFromOlder.In(cfg),
+		Me:              contender(t),
+		Log:             log,
 	}), nil
 }
 

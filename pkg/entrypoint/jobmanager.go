@@ -38,6 +38,9 @@ type JobManager struct {
 	// Stop ends the process in an orderly way; a user asked for it.
 	Stop func()
 	Log  *zap.Logger
+
+	// followers are the TaskManagers that the ResourceManager or any JobMaster hears.
+	followers rpc.Followers
 }
 
 // Timing is how long components wait for each other.
@@ -85,6 +88,7 @@ func (j *JobManager) Run(ctx context.Context) error {
 		RPC:               j.RPC,
 		HeartbeatInterval: j.Timing.HeartbeatInterval,
 		HeartbeatTimeout:  j.Timing.HeartbeatTimeout,
+		Followers:         &j.followers,
 		Log:               j.Log,
 	})
 	d := dispatcher.New(dispatcher.Config{
@@ -122,6 +126,7 @@ func (j *JobManager) newJobMaster(job haservices.StoredJob, conclude func(contex
 		Conclude:           conclude,
 		HeartbeatInterval:  j.Timing.HeartbeatInterval,
 		HeartbeatTimeout:   j.Timing.HeartbeatTimeout,
+		Followers:          &j.followers,
 		AdoptionTimeout:    j.Timing.Adoption,
 		SlotRequestTimeout: j.Timing.SlotRequest,
 		Log:                j.Log,

@@ -52,11 +52,14 @@ func (r *taskManagerRunner) initialize(ctx context.Context) (err error) {
 	if err := validate(cfg); err != nil {
 		return startup("configuration", err)
 	}
+	if err := makeLogDir(cfg); err != nil {
+		return err
+	}
 	if r.dir, err = newWorkingDirectory(config.TmpDirs.In(cfg), "tamias-taskmanager-"); err != nil {
 		return startup("working directory", err)
 	}
 	if r.transport, err = listen(ctx, config.TaskManagerRPCPort.In(cfg), config.TaskManagerBindHost.In(cfg), config.TaskManagerHost.In(cfg)); err != nil {
-		return startup("RPC service", err)
+		return startup("RPC service ("+config.TaskManagerRPCPort.Key+")", err)
 	}
 	r.rpc = rpc.NewService(r.transport)
 	if r.services, err = newServices(cfg, r.transport, "", r.log.With(logging.Component("ha-services"))); err != nil {

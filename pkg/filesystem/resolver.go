@@ -33,6 +33,16 @@ func (r Resolver) For(uri string) (FileSystem, error) {
 	return nil, fmt.Errorf("filesystem: %s: scheme %q is not supported (supported: %s)", uri, scheme, strings.Join(known, ", "))
 }
 
+// Check says what is wrong with a URI or path as such: its scheme is not supported, or it is not absolute. It
+// does not look at what is there.
+func (r Resolver) Check(uri string) error {
+	if _, err := r.For(uri); err != nil || Scheme(uri) != "file" {
+		return err
+	}
+	_, err := LocalPath(uri)
+	return err
+}
+
 // Scheme is the scheme of a URI in lower case; "file" for a plain path.
 func Scheme(uri string) string {
 	scheme, _, found := strings.Cut(uri, ":")

@@ -148,7 +148,7 @@ type Restart struct {
 	// MaxPerInterval and Interval belong to failure-rate; defaults 1 and 1 min.
 	MaxPerInterval int           `json:"max-per-interval,omitempty"`
 	Interval       time.Duration `json:"interval,omitempty"`
-	// The rest belongs to exponential-delay; defaults 1 s, 1 min, 1.5, 1 h, 0.1.
+	// The rest belongs to exponential-delay; defaults 100 ms, 1 min, 1.5, 1 h, 0.1.
 	InitialBackoff time.Duration `json:"initial-backoff"`
 	MaxBackoff     time.Duration `json:"max-backoff"`
 	Multiplier     float64       `json:"multiplier"`

@@ -274,7 +274,8 @@ const (
 	broken
 )
 
-// inspect says in what condition a region was found, and gives those that are whole their slots.
+// inspect says in what condition a region was found, and gives those that are whole their slots. Their tasks may
+// finish at any time: the commit that an earlier leader took back may have reached them.
 func (s *schedule) inspect(r *region) condition {
 	found, finished := whole, 0
 	for _, e := range r.executions {
@@ -302,7 +303,7 @@ func (s *schedule) inspect(r *region) condition {
 			return inPart
 		}
 		s.slots.add(e.place.allocation, e.place.member, e.place.address).index = e.attempt.Subtask
-		e.taken = max(s.sequence, 1)
+		e.taken, e.mayFinish = max(s.sequence, 1), true
 	}
 	return whole
 }

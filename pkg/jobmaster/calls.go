@@ -33,13 +33,6 @@ func (t *term) ready(job id.Job) error {
 	return nil
 }
 
-// heard takes a call as a sign of life.
-func (t *term) heard(m member, now time.Time) {
-	if s := t.sessions[m]; s != nil {
-		s.heardAt = now
-	}
-}
-
 // admitTaskManager registers a TaskManager, once the term has begun. The address is published a moment before,
 // and TaskManagers are there at once: one that was sent away would come back later than need be. It runs on the
 // caller's goroutine.
@@ -63,7 +56,7 @@ func (t *term) registerTaskManager(r protocol.RegisterAtJobMasterRequest) (proto
 		return protocol.RegisteredAtJobMaster{}, err
 	}
 	now, m := time.Now(), member{r.TaskManager, r.Instance}
-	t.heard(m, now)
+	t.heard(t.sessions[m], now)
 	answer, actions, err := t.schedule.register(now, m, r.Address, r.Report)
 	t.perform(actions)
 	if err != nil {
@@ -85,7 +78,7 @@ func (t *term) offerSlots(r protocol.OfferSlotsRequest) (protocol.OfferedSlots, 
 		return protocol.OfferedSlots{}, err
 	}
 	now, m := time.Now(), member{r.TaskManager, r.Instance}
-	t.heard(m, now)
+	t.heard(t.sessions[m], now)
 	rejected, actions, err := t.schedule.offer(now, m, r.Allocations)
 	t.perform(actions)
 	return protocol.OfferedSlots{Rejected: rejected}, err
@@ -96,7 +89,7 @@ func (t *term) taskStateChanged(r protocol.TaskStateChangedRequest) (protocol.Em
 		return protocol.Empty{}, err
 	}
 	now, m := time.Now(), member{r.TaskManager, r.Instance}
-	t.heard(m, now)
+	t.heard(t.sessions[m], now)
 	actions, err := t.schedule.report(now, m, r.Executions)
 	t.perform(actions)
 	return protocol.Empty{}, err
@@ -108,7 +101,7 @@ func (t *term) acknowledge(r protocol.AcknowledgeCheckpointRequest) (protocol.Em
 	}
 	now := time.Now()
 	if e := t.schedule.execution(r.Attempt); e != nil {
-		t.heard(e.place.member, now)
+		t.heard(t.sessions[e.place.member], now)
 	}
 	t.perform(t.coordinate(t.coordinator.Acknowledge(now, r)))
 	return protocol.Empty{}, nil

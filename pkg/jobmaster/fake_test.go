@@ -42,7 +42,6 @@ type fakeTaskManager struct {
 	released bool
 	// stubborn tasks do not end when they are cancelled, silent ones do not acknowledge checkpoints.
 	stubborn, silent bool
-	completed        int64
 }
 
 type fakeTask struct {
@@ -65,7 +64,6 @@ func newFakeTaskManager(w *world, name id.TaskManager, slots int) *fakeTaskManag
 	handle(tm, e, protocol.CancelTasks, tm.cancelTasks)
 	handle(tm, e, protocol.TriggerCheckpoint, tm.trigger)
 	handle(tm, e, protocol.CompleteCheckpoint, func(r protocol.CompleteCheckpointRequest) (protocol.Empty, error) {
-		tm.completed = max(tm.completed, r.Checkpoint)
 		tm.note("complete %d", r.Checkpoint)
 		return protocol.Empty{}, nil
 	})
@@ -226,7 +224,6 @@ func (tm *fakeTaskManager) register(ctx context.Context, g rpc.Gateway) error {
 
 func (tm *fakeTaskManager) report() (r protocol.JobReport) {
 	r.Allocations = slices.Clone(tm.allocations)
-	r.CompletedCheckpoint = tm.completed
 	for _, t := range tm.tasks {
 		r.Executions = append(r.Executions, t.Execution)
 	}

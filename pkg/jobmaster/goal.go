@@ -193,7 +193,7 @@ func (s *schedule) finish() {
 	var open []*execution
 	for _, e := range s.executions {
 		if !e.state.Terminal() {
-			e.finishTold = true
+			e.mayFinish = true
 			open = append(open, e)
 		}
 	}

@@ -44,6 +44,8 @@ type Config struct {
 	// HeartbeatTimeout is how long a TaskManager may be silent before its tasks are restarted elsewhere.
 	// Flink's heartbeat.timeout; default 50 s.
 	HeartbeatTimeout time.Duration
+	// Followers are all TaskManagers that this process hears, of whichever job. Default: those of the job.
+	Followers *rpc.Followers
 	// AdoptionTimeout is how long a new leader waits for the TaskManagers of its predecessor. Default 30 s.
 	AdoptionTimeout time.Duration
 	// SlotRequestTimeout is how long the job waits for slots before that counts as a failure. Flink's
@@ -77,6 +79,9 @@ func New(cfg Config) *JobMaster {
 	orDuration(&cfg.HeartbeatTimeout, 50*time.Second)
 	orDuration(&cfg.AdoptionTimeout, 30*time.Second)
 	orDuration(&cfg.SlotRequestTimeout, 5*time.Minute)
+	if cfg.Followers == nil {
+		cfg.Followers = &rpc.Followers{}
+	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
@@ -99,18 +104,25 @@ type leadFunc func(ctx context.Context, token id.FencingToken) error
 func (f leadFunc) Lead(ctx context.Context, token id.FencingToken) error { return f(ctx, token) }
 
 // Run contends for the leadership of the job and leads it, term after term. It returns nil when the job
-// has ended and Conclude has succeeded, or when ctx ends; then nothing is sent to anyone. It is called
-// once.
+// has ended and Conclude has succeeded, or when ctx ends; then nothing is sent to anyone. It fails with
+// rpc.ErrCutOff when no TaskManager is heard any more: another process should try. It is called once.
 func (jm *JobMaster) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var cutOff error
 	err := jm.election.Run(ctx, leadFunc(func(ctx context.Context, token id.FencingToken) error {
 		ended, err := jm.lead(ctx, token)
-		if ended {
+		if errors.Is(err, rpc.ErrCutOff) {
+			cutOff = err
+		}
+		if ended || cutOff != nil {
 			stop()
 		}
 		return err
 	}))
+	if err == nil {
+		err = cutOff
+	}
 	if err != nil {
 		return fmt.Errorf("run job %s: %w", jm.id, err)
 	}

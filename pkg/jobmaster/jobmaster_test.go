@@ -546,3 +546,20 @@ func TestPausedLeaderBlamesNobody(t *testing.T) {
 		w.wantAttempts(first, "a0", "a1", "b0", "b1")
 	})
 }
+
+// TestSilenceIsNoticedAmidChatter: whoever talks does not hide who is silent.
+func TestSilenceIsNoticedAmidChatter(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.graph.Checkpointing.Interval = time.Hour // what is due next is far away
+		first, _, tm1, _ := w.twoByTwo()
+		w.network.Cut("jm1:1", "tm2:1")
+		cut := time.Now()
+		for len(w.details(first).Failures) == 0 {
+			if time.Since(cut) > 2*heartbeatTimeout {
+				t.Fatalf("tm2 is not lost after %s of silence", time.Since(cut))
+			}
+			tm1.do(func() { tm1.set(parseAttempt("a0"), func(*protocol.Execution) {}) })
+			w.pass(100 * time.Millisecond)
+		}
+	})
+}

@@ -27,12 +27,12 @@ type execution struct {
 	// report that was asked for later must contain it.
 	taken   int64
 	drained bool
-	// finishTold: it was told to commit and end.
-	finishTold bool
-	failure    *protocol.Failure
-	startedAt  time.Time
-	endedAt    time.Time
-	metrics    protocol.TaskMetrics
+	// mayFinish: it was told to commit and end, or an earlier leader may have told it.
+	mayFinish bool
+	failure   *protocol.Failure
+	startedAt time.Time
+	endedAt   time.Time
+	metrics   protocol.TaskMetrics
 }
 
 // settled reports whether nothing of the execution runs anywhere, as far as this leader is concerned.

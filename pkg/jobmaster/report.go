@@ -113,7 +113,7 @@ func (s *schedule) update(now time.Time, e *execution, r *protocol.Execution) (f
 			s.record(now, *e.failure, e)
 		}
 	case protocol.Finished:
-		if !asked && !e.finishTold && s.adopting == nil && s.checkpoints() {
+		if !asked && !e.mayFinish && s.adopting == nil && s.checkpoints() {
 			e.failure = &protocol.Failure{Message: "finished before it was told to"}
 			return true
 		}

@@ -38,7 +38,7 @@ func newRestartStrategy(cfg jobgraph.Restart, checkpointing bool) restartStrateg
 		if cfg.InitialBackoff == 0 && cfg.Jitter == 0 {
 			cfg.Jitter = 0.1
 		}
-		orDuration(&cfg.InitialBackoff, time.Second)
+		orDuration(&cfg.InitialBackoff, 100*time.Millisecond)
 		orDuration(&cfg.MaxBackoff, time.Minute)
 		orDuration(&cfg.ResetAfter, time.Hour)
 		if cfg.Multiplier < 1 {

@@ -21,7 +21,7 @@ func TestRestartStrategies(t *testing.T) {
 	}{
 		{"default without checkpoints", jobgraph.Restart{}, false, 0, []failure{{0, -1}}},
 		{"default with checkpoints", jobgraph.Restart{}, true, 0, []failure{
-			{0, time.Second}, {time.Minute, 1500 * time.Millisecond}, {time.Minute, 2250 * time.Millisecond},
+			{0, 100 * time.Millisecond}, {time.Minute, 150 * time.Millisecond}, {time.Minute, 225 * time.Millisecond},
 		}},
 		{"none", jobgraph.Restart{Kind: jobgraph.RestartNone}, true, 0, []failure{{0, -1}}},
 		{"fixed delay", jobgraph.Restart{Kind: jobgraph.RestartFixedDelay, Attempts: 2, Delay: 3 * time.Second}, true, 1,

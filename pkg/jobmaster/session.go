@@ -60,8 +60,9 @@ func (t *term) openSession(m member, address string) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	s := &session{
 		member: m, address: address, gateway: gateway, log: log, timeout: t.jm.cfg.HeartbeatInterval,
-		out: newMailbox(), ctx: ctx, cancel: cancel, heardAt: time.Now(),
+		out: newMailbox(), ctx: ctx, cancel: cancel,
 	}
+	t.heard(s, time.Now())
 	t.sessions[m] = s
 	t.watch(m, address)
 	t.group.Go(func() error {
@@ -87,12 +88,20 @@ func (t *term) send(s *session, what string, call func(context.Context, rpc.Gate
 		case err != nil && done == nil:
 			s.log.Warn("call refused", zap.String("call", what), zap.Error(err))
 		}
-		t.main.Post(ctx, func() { s.heardAt = time.Now() })
+		t.main.Post(ctx, func() { t.heard(s, time.Now()) })
 		if done != nil {
 			done(err)
 		}
 		return nil
 	})
+}
+
+// heard takes an answer or a call as a sign of life. Main thread.
+func (t *term) heard(s *session, now time.Time) {
+	if s != nil {
+		s.heardAt = now
+		t.jm.cfg.Followers.Heard(now)
+	}
 }
 
 // asked is what a heartbeat's answer is compared with: how things stood when it was sent.
@@ -110,14 +119,14 @@ func (t *term) beat(ctx context.Context, s *session) {
 		}
 		callCtx, cancel := context.WithTimeout(ctx, s.timeout)
 		report, err := rpc.Invoke(callCtx, s.gateway, protocol.JobMasterHeartbeat,
-			protocol.JobMasterHeartbeatRequest{Job: t.jm.id, Interval: t.jm.cfg.HeartbeatInterval})
+			protocol.JobMasterHeartbeatRequest{Job: t.jm.id})
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
 			t.post(func(now time.Time) []action {
-				s.heardAt = now
+				t.heard(s, now)
 				return t.schedule.heartbeat(now, s.member, since.sequence, report)
 			})
 		case errors.Is(err, protocol.ErrUnknownJob):
@@ -166,7 +175,7 @@ func (t *term) inquire(m member, address string) {
 	if err != nil {
 		return // of no process
 	}
-	request := protocol.JobMasterHeartbeatRequest{Job: t.jm.id, Interval: t.jm.cfg.HeartbeatInterval}
+	request := protocol.JobMasterHeartbeatRequest{Job: t.jm.id}
 	t.group.Go(func() error {
 		for sleep(t.ctx, inquiryPause) == nil {
 			awaited, err := rpc.Call(t.ctx, t.main, func() (bool, error) { return t.schedule.awaits(m), nil })

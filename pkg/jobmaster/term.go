@@ -147,7 +147,8 @@ func unlessNotFound(err error) error {
 }
 
 // run is the term: endpoint up, address confirmed, then adoption or scheduling. It returns errConcluded
-// when the job has ended, and nil or an error when leadership has.
+// when the job has ended, rpc.ErrCutOff when no TaskManager is heard any more, and nil or another error when
+// leadership has ended.
 func (t *term) run(ctx context.Context) error {
 	defer close(t.over)
 	t.group, t.ctx = errgroup.WithContext(ctx)
@@ -231,31 +232,34 @@ func (t *term) plan() {
 	t.wake <- next // there is room: nobody else sends
 }
 
-// tickInterval is the longest pause between two ticks.
+// tickInterval is the longest pause between two ticks: how late silence may be noticed, and how much of a pause
+// of this process may go unnoticed. Nothing else waits for a tick, and a process may have thousands of masters.
 func (t *term) tickInterval() time.Duration {
-	return min(t.jm.cfg.HeartbeatInterval/2, time.Second)
+	return min(t.jm.cfg.HeartbeatInterval/2, t.jm.cfg.HeartbeatTimeout/10)
 }
 
-// clock ticks when something is due, and at least each tickInterval. A tick that comes late means that
-// this process was paused or starved; the main thread is told by how much.
+// clock ticks when something is due, and at least each tickInterval: news of what is due next never put that
+// off. A tick that comes late means that this process was paused or starved; the main thread is told by how
+// much.
 func (t *term) clock(ctx context.Context) error {
+	last := time.Now()
+	next := last.Add(t.tickInterval())
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var due time.Time
 	for {
-		d := t.tickInterval()
-		if !due.IsZero() {
-			d = max(min(d, time.Until(due)), time.Millisecond)
-		}
-		began := time.Now()
-		timer.Reset(d)
+		timer.Reset(max(time.Until(next), time.Millisecond))
 		select {
 		case <-ctx.Done():
 			return nil
-		case due = <-t.wake:
+		case due := <-t.wake:
+			next = last.Add(t.tickInterval())
+			if due.Before(next) {
+				next = due
+			}
 		case <-timer.C:
-			due = time.Time{}
-			late := time.Since(began) - d
+			now := time.Now()
+			late := now.Sub(next)
+			last, next = now, now.Add(t.tickInterval())
 			rpc.Do(ctx, t.main, func() { t.tick(late) }) // when it fails the term is over
 		}
 	}
@@ -275,13 +279,28 @@ func (t *term) tick(late time.Duration) {
 			s.heardAt = s.heardAt.Add(late)
 		}
 	}
+	silent := t.silent(now)
+	if len(silent) > 0 && t.jm.cfg.Followers.CutOff(now, t.jm.cfg.HeartbeatTimeout) && !t.schedule.over() {
+		// They are not to blame, and their tasks are better off with a leader that reaches them.
+		t.group.Go(func() error { return rpc.ErrCutOff })
+		return
+	}
 	actions := t.coordinate(t.coordinator.Tick(now))
-	for m, s := range t.sessions {
-		if silence := now.Sub(s.heardAt); silence >= t.jm.cfg.HeartbeatTimeout {
-			actions = append(actions, t.schedule.lost(now, m, false, fmt.Sprintf("no heartbeat for %s", silence.Round(time.Millisecond)))...)
-		}
+	for _, s := range silent {
+		reason := fmt.Sprintf("no heartbeat for %s", now.Sub(s.heardAt).Round(time.Millisecond))
+		actions = append(actions, t.schedule.lost(now, s.member, false, reason)...)
 	}
 	t.perform(append(actions, t.schedule.tick(now)...))
+}
+
+// silent lists the sessions that have not been heard for the heartbeat timeout. Main thread.
+func (t *term) silent(now time.Time) (list []*session) {
+	for _, s := range t.sessions {
+		if now.Sub(s.heardAt) >= t.jm.cfg.HeartbeatTimeout {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // details is what users are told. Main thread.

@@ -154,7 +154,14 @@ func (w *world) ended() []protocol.JobDetails {
 func (w *world) jobManager(name string) *process {
 	ctx, stop := context.WithCancel(w.ctx)
 	p := &process{name: name, stop: stop, ended: make(chan error, 1), jm: w.jobMaster(ctx, name)}
-	w.wg.Go(func() { p.ended <- p.jm.Run(ctx) })
+	w.wg.Go(func() {
+		err := p.jm.Run(ctx)
+		for errors.Is(err, rpc.ErrCutOff) { // as a Dispatcher would, in its next term
+			sleep(ctx, 100*time.Millisecond)
+			err = p.jm.Run(ctx)
+		}
+		p.ended <- err
+	})
 	return p
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/zap"
@@ -41,7 +42,10 @@ func (l *hclogger) Log(level hclog.Level, msg string, args ...any) {
 		return
 	}
 	if e := l.log.Check(zapLevels[level], msg); e != nil {
-		e.Write(fields(args)...)
+		fs := fields(args)
+		// go-plugin hands over what a job process logged in any order; people compare lines.
+		slices.SortStableFunc(fs, func(a, b zap.Field) int { return strings.Compare(a.Key, b.Key) })
+		e.Write(fs...)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestHclogToZap(t *testing.T) {
 		{l.Warn, zapcore.WarnLevel, 1},
 		{l.Error, zapcore.ErrorLevel, 1},
 	} {
-		tc.log("said", "execution-attempt-id", "a1", "timestamp", "now", "n", hclog.Fmt("%d of %d", 1, 2))
+		tc.log("said", "n", hclog.Fmt("%d of %d", 1, 2), "timestamp", "now", "execution-attempt-id", "a1")
 		got := logs.TakeAll()
 		if len(got) != tc.lines {
 			t.Errorf("%d lines, want %d", len(got), tc.lines)
@@ -37,6 +37,9 @@ func TestHclogToZap(t *testing.T) {
 		}
 		for _, e := range got {
 			fields := e.ContextMap()
+			if keys := e.Context; keys[1].Key != "execution-attempt-id" || keys[2].Key != "n" {
+				t.Errorf("fields %v are not sorted", keys)
+			}
 			if e.Level != tc.level || e.Message != "said" || len(fields) != 3 ||
 				fields["job-id"] != "j1" || fields["execution-attempt-id"] != "a1" || fields["n"] != "1 of 2" {
 				t.Errorf("logged %s %q %v", e.Level, e.Message, fields)

@@ -24,8 +24,6 @@ type RegisterAtJobMasterRequest struct {
 	// Address is the TaskManager's RPC address.
 	Address string    `cbor:"4,keyasint"`
 	Report  JobReport `cbor:"5,keyasint"`
-	// LastEpoch is the highest JobMaster epoch that this TaskManager has obeyed, 0 for none.
-	LastEpoch uint64 `cbor:"6,keyasint"`
 }
 
 // RegisteredAtJobMaster answers what to do with the reported executions. Those in neither list stay

@@ -1,8 +1,6 @@
 package protocol
 
 import (
-	"time"
-
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 )
@@ -123,8 +121,7 @@ type ReleaseJobRequest struct {
 
 // JobMasterHeartbeatRequest asks for a JobReport. It destroys nothing.
 type JobMasterHeartbeatRequest struct {
-	Job      id.Job        `cbor:"1,keyasint"`
-	Interval time.Duration `cbor:"2,keyasint"`
+	Job id.Job `cbor:"1,keyasint"`
 }
 
 // JobReport is all that a TaskManager has of a job.
@@ -132,8 +129,4 @@ type JobReport struct {
 	Allocations []id.Allocation `cbor:"1,keyasint"`
 	// Executions that run, and terminal ones that no master has taken yet.
 	Executions []Execution `cbor:"2,keyasint"`
-	// DataAddress of the job process, empty when none runs.
-	DataAddress string `cbor:"3,keyasint"`
-	// CompletedCheckpoint is the newest ID that the tasks were told to be complete, 0 for none.
-	CompletedCheckpoint int64 `cbor:"4,keyasint"`
 }

@@ -276,7 +276,7 @@ func (tm *taskManager) used(j id.Job) int {
 // match leases free slots to jobs that miss some, first come first served, and notes the leases as
 // asked. A job gets all that it misses or nothing, so two jobs never hold half of what each needs.
 func (c *core) match() []lease {
-	waiting := slices.DeleteFunc(c.inOrder(), func(j *job) bool { return j.silent || j.slots <= len(j.held) })
+	waiting := c.inOrder(func(j *job) bool { return !j.silent && j.slots > len(j.held) })
 	if len(waiting) == 0 {
 		return nil // as nearly always: who has what it needs need not be counted
 	}
@@ -296,10 +296,13 @@ func (c *core) match() []lease {
 	return leases
 }
 
-func (c *core) inOrder() []*job {
-	jobs := make([]*job, 0, len(c.jobs))
+// inOrder lists the jobs that are wanted, first come first.
+func (c *core) inOrder(wanted func(*job) bool) []*job {
+	var jobs []*job
 	for _, j := range c.jobs {
-		jobs = append(jobs, j)
+		if wanted(j) {
+			jobs = append(jobs, j)
+		}
 	}
 	slices.SortFunc(jobs, func(a, b *job) int { return a.arrival - b.arrival })
 	return jobs
@@ -353,10 +356,8 @@ func (j *job) prefer(a, b *offer) int {
 func (c *core) missing() []protocol.MissingSlots {
 	var missing []protocol.MissingSlots
 	given := c.givenToAll()
-	for _, j := range c.inOrder() {
-		if n := j.slots - given[j.id]; n > 0 {
-			missing = append(missing, protocol.MissingSlots{Job: j.id, Slots: n, Needed: j.slots})
-		}
+	for _, j := range c.inOrder(func(j *job) bool { return j.slots > given[j.id] }) {
+		missing = append(missing, protocol.MissingSlots{Job: j.id, Slots: j.slots - given[j.id], Needed: j.slots})
 	}
 	return missing
 }

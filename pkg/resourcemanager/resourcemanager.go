@@ -36,6 +36,8 @@ type Config struct {
 	// HeartbeatTimeout is how long a silent TaskManager or JobMaster counts as alive. Flink's
 	// heartbeat.timeout; default 50 s.
 	HeartbeatTimeout time.Duration
+	// Followers are all TaskManagers that this process hears. Default: those that this ResourceManager hears.
+	Followers *rpc.Followers
 	// JobTimeout is how long the requirement of a job without a JobMaster is kept. Flink's
 	// resourcemanager.job.timeout; default 5 min.
 	JobTimeout time.Duration
@@ -63,6 +65,9 @@ func New(cfg Config) *ResourceManager {
 	cfg.HeartbeatTimeout = cmp.Or(cfg.HeartbeatTimeout, 50*time.Second)
 	cfg.JobTimeout = cmp.Or(cfg.JobTimeout, 5*time.Minute)
 	cfg.RequestInterval = cmp.Or(cfg.RequestInterval, 20*time.Millisecond)
+	if cfg.Followers == nil {
+		cfg.Followers = &rpc.Followers{}
+	}
 	rm := &ResourceManager{
 		cfg:  cfg,
 		log:  cfg.Log.With(logging.Component("resource-manager")),
@@ -92,7 +97,8 @@ func (rm *ResourceManager) Run(ctx context.Context) error {
 // MainThread is the thread that all state belongs to; metrics read how busy it is.
 func (rm *ResourceManager) MainThread() *rpc.MainThread { return rm.main }
 
-// Lead is one term: it begins with no knowledge and returns when nothing acts under token any more.
+// Lead is one term: it begins with no knowledge and returns when nothing acts under token any more. It gives
+// leadership up, with rpc.ErrCutOff, when no TaskManager is heard any more.
 func (rm *ResourceManager) Lead(ctx context.Context, token id.FencingToken) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -111,8 +117,7 @@ func (rm *ResourceManager) Lead(ctx context.Context, token id.FencingToken) erro
 	if err := rm.cfg.Election.Confirm(ctx, token, rm.cfg.RPC.Address(protocol.ResourceManagerEndpoint)); err != nil {
 		return fmt.Errorf("confirm leadership: %w", err)
 	}
-	t.run(ctx)
-	return nil
+	return t.run(ctx)
 }
 
 // registerCalls binds the RPCs. The fence refuses calls between terms, so rm.term is set in handlers.

@@ -46,9 +46,10 @@ type session struct {
 
 func newSession(t *term, r protocol.RegisterTaskManagerRequest, g rpc.Gateway) *session {
 	s := &session{
-		term: t, id: r.ID, instance: r.Instance, gateway: g, wake: make(chan struct{}, 1), heard: time.Now(),
+		term: t, id: r.ID, instance: r.Instance, gateway: g, wake: make(chan struct{}, 1),
 		used: slices.ContainsFunc(r.Slots, func(s protocol.Slot) bool { return !s.Allocation.IsZero() }),
 	}
+	s.sayHeard()
 	s.stop = t.spawn(s.run)
 	return s
 }
@@ -70,6 +71,12 @@ func (s *session) watch(ctx context.Context) {
 	s.watching.Do(func() { s.running.Go(func() { s.awaitGone(ctx) }) })
 }
 
+// sayHeard notes a sign of life. On the main thread.
+func (s *session) sayHeard() {
+	s.heard = time.Now()
+	s.term.rm.cfg.Followers.Heard(s.heard)
+}
+
 // post runs f on the main thread if s is still the session of its TaskManager in the present term:
 // otherwise a later registration has replaced it, and what it learned is out of date.
 func (s *session) post(ctx context.Context, f func()) {
@@ -84,13 +91,14 @@ func (s *session) lost(ctx context.Context, reason string) {
 	s.post(ctx, func() { s.term.loseTaskManager(s.id, s.instance, reason) })
 }
 
-// beat sends heartbeats, the first at a random moment of the first interval: those who registered together
-// are not asked together. The TaskManager is lost when it has been silent for the timeout and the last
+// beat sends heartbeats, beginning at a random moment: those who registered together are not asked together, nor
+// while thousands still register, as each has to be connected to first. The TaskManager is lost when it has been silent for the timeout and the last
 // two heartbeats failed: one of them was sent after the timeout, so a pause of this process is not
-// taken for the TaskManager's.
+// taken for the TaskManager's. When nobody else is heard either, it is not the TaskManager that is lost.
 func (s *session) beat(ctx context.Context) {
 	cfg := s.term.rm.cfg
-	tick := time.NewTimer(rand.N(cfg.HeartbeatInterval))
+	start := min(cfg.HeartbeatInterval, cfg.HeartbeatTimeout/3) // or the TaskManager might miss us
+	tick := time.NewTimer(start/2 + rand.N(start))
 	defer tick.Stop()
 	heard, failed := time.Now(), 0
 	for {
@@ -108,7 +116,7 @@ func (s *session) beat(ctx context.Context) {
 		case err == nil:
 			heard, failed = time.Now(), 0
 			s.post(ctx, func() {
-				s.heard = time.Now()
+				s.sayHeard()
 				s.term.core.report(report)
 				s.term.kick()
 			})
@@ -117,10 +125,15 @@ func (s *session) beat(ctx context.Context) {
 			return
 		default:
 			failed++
-			if time.Since(heard) >= cfg.HeartbeatTimeout && failed >= 2 {
-				s.lost(ctx, fmt.Sprintf("no heartbeat answered for %s", cfg.HeartbeatTimeout))
-				return
+			if time.Since(heard) < cfg.HeartbeatTimeout || failed < 2 {
+				continue
 			}
+			if cfg.Followers.CutOff(time.Now(), cfg.HeartbeatTimeout) {
+				s.post(ctx, func() { signal(s.term.cutOff) })
+			} else {
+				s.lost(ctx, fmt.Sprintf("no heartbeat answered for %s", cfg.HeartbeatTimeout))
+			}
+			return
 		}
 	}
 }
@@ -146,10 +159,7 @@ func (s *session) awaitGone(ctx context.Context) {
 // request queues a lease. On the main thread.
 func (s *session) request(l lease) {
 	s.queue = append(s.queue, l)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	signal(s.wake)
 }
 
 // ask carries out queued leases, one after the other.

@@ -11,6 +11,7 @@ import (
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
 // term is all that a leader knows; it is discarded with the term. Its methods run on the main thread
@@ -22,6 +23,8 @@ type term struct {
 	spawn func(f func(ctx context.Context)) (stop func())
 	// changed wakes run: something may be leased now. Room for one: more say the same.
 	changed chan struct{}
+	// cutOff says that no TaskManager is heard any more. Room for one, as for changed.
+	cutOff chan struct{}
 
 	core     *core
 	sessions map[id.TaskManager]*session
@@ -33,13 +36,14 @@ type term struct {
 
 func newTerm(rm *ResourceManager, token id.FencingToken, spawn func(func(context.Context)) func()) *term {
 	return &term{
-		rm: rm, token: token, spawn: spawn, changed: make(chan struct{}, 1),
+		rm: rm, token: token, spawn: spawn, changed: make(chan struct{}, 1), cutOff: make(chan struct{}, 1),
 		core: newCore(id.NewAllocation), sessions: map[id.TaskManager]*session{}, heard: map[id.Job]time.Time{},
 	}
 }
 
-// run leases slots after changes and watches JobMasters until ctx ends. Not on the main thread.
-func (t *term) run(ctx context.Context) {
+// run leases slots after changes and watches JobMasters until ctx ends (nil), or no TaskManager is heard any more.
+// Not on the main thread.
+func (t *term) run(ctx context.Context) error {
 	interval := t.rm.cfg.HeartbeatInterval
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -47,7 +51,9 @@ func (t *term) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
+		case <-t.cutOff:
+			return rpc.ErrCutOff
 		case <-t.changed:
 			wait(ctx, t.rm.cfg.RequestInterval)
 			t.rm.main.Post(ctx, t.lease)
@@ -70,9 +76,12 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (t *term) kick() {
+func (t *term) kick() { signal(t.changed) }
+
+// signal puts a value into a channel with room for one, unless there is one already.
+func signal(c chan struct{}) {
 	select {
-	case t.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -138,7 +147,7 @@ func (t *term) reportSlots(r protocol.SlotReport) error {
 	if err := t.core.report(r); err != nil {
 		return err
 	}
-	t.sessions[r.ID].heard = time.Now()
+	t.sessions[r.ID].sayHeard()
 	t.kick()
 	return nil
 }

@@ -26,6 +26,9 @@ var (
 	ErrGone = errors.New("rpc: process is gone")
 	// ErrSilent: the watched process has not answered for the agreed time; it may live.
 	ErrSilent = errors.New("rpc: process is silent")
+	// ErrCutOff: nobody who followed this leader is heard any more. Give leadership up: another process may
+	// reach them.
+	ErrCutOff = errors.New("rpc: no follower is heard")
 )
 
 const fencedCode = "fenced"

@@ -38,8 +38,9 @@ const (
 // GRPC is the Transport between processes: one HTTP/2 connection for each pair.
 type GRPC struct {
 	listener net.Listener
-	host     string
+	address  string
 	process  id.Instance
+	self     self
 
 	connsMu sync.Mutex
 	conns   map[string]*grpc.ClientConn
@@ -50,17 +51,15 @@ type GRPC struct {
 
 // NewTransport returns a transport that will serve on l and announces itself as host with l's port.
 func NewTransport(l net.Listener, host string) *GRPC {
+	_, port, _ := net.SplitHostPort(l.Addr().String()) // a listener's address always has a port
 	return &GRPC{
-		listener: l, host: host, process: id.NewInstance(),
+		listener: l, address: net.JoinHostPort(host, port), process: id.NewInstance(),
 		conns: map[string]*grpc.ClientConn{}, watches: map[watched]*watch{},
 	}
 }
 
 // Address is host:port as announced to peers.
-func (t *GRPC) Address() string {
-	_, port, _ := net.SplitHostPort(t.listener.Addr().String()) // a listener's address always has a port
-	return net.JoinHostPort(t.host, port)
-}
+func (t *GRPC) Address() string { return t.address }
 
 // Process is drawn at random when the transport is made.
 func (t *GRPC) Process() id.Instance { return t.process }
@@ -71,6 +70,7 @@ func (t *GRPC) Serve(ctx context.Context, h Handler) error {
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer))
 	RegisterServer(s, h, t.process)
+	t.self.begin(ctx, h)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -82,6 +82,7 @@ func (t *GRPC) Serve(ctx context.Context, h Handler) error {
 	}()
 	err := s.Serve(t.listener)
 	<-stopped
+	t.self.end()
 	t.closeConns()
 	if ctx.Err() != nil {
 		return nil
@@ -89,8 +90,13 @@ func (t *GRPC) Serve(ctx context.Context, h Handler) error {
 	return fmt.Errorf("serve RPC on %s: %w", t.listener.Addr(), err)
 }
 
-// Call sends r to the process at address.
+// Call sends r to the process at address, which may be this one.
 func (t *GRPC) Call(ctx context.Context, address string, r *Request) (*Response, error) {
+	if address == t.address {
+		if answer, ok, err := t.self.call(ctx, r); ok {
+			return answer, err
+		}
+	}
 	conn, err := t.conn(address)
 	if err != nil {
 		return nil, unreachable(address, err)

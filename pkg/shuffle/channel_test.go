@@ -311,3 +311,55 @@ func TestHugeRecord(t *testing.T) {
 		}
 	})
 }
+
+func TestARecordThatIsTooLargeFailsItsProducer(t *testing.T) {
+	eachWay(t, func(t *testing.T, from, to process) {
+		o := open(from, to, producer0, 0, consumer0)
+		defer o.Close()
+		f := o.Frame(0)
+		f.Data, f.Records = make([]byte, maxFrame+1), 1
+		if err := o.Flush(within(t), 0); err == nil || !strings.Contains(err.Error(), "the most is 256 MiB") {
+			t.Errorf("Flush = %v", err)
+		}
+	})
+}
+
+// TestManyChannelsShareTheirMemory: what a slow consumer holds up does not grow with its channels for ever.
+func TestManyChannelsShareTheirMemory(t *testing.T) {
+	for channels, want := range map[int]int{1: Credit, 64: Credit, 128: 4, 256: leastCredit, 1000: leastCredit} {
+		eachWay(t, func(t *testing.T, from, to process) {
+			var producers []id.ExecutionAttempt
+			for s := range channels {
+				producers = append(producers, attempt(producer0, s, 0))
+			}
+			g := to.OpenGate(consumer0, [][]protocol.Channel{inputsFrom(from, producers...)})
+			defer g.Close()
+			o := open(from, to, producers[0], 0, consumer0)
+			defer o.Close()
+			sent := 0
+			send := func() error {
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				return put(ctx, o, 0, "x")
+			}
+			if err := put(within(t), o, 0, "x"); err != nil { // waits until the channel is open
+				t.Fatal(err)
+			}
+			for sent = 1; sent <= Credit && send() == nil; sent++ {
+			}
+			if sent != want {
+				t.Errorf("%d channels: %d frames could be sent to a consumer that takes none, want %d", channels, sent, want)
+			}
+			for range 3 { // it goes on when the consumer does
+				for range want {
+					next(t, within(t), g)
+				}
+				for range want {
+					if err := put(within(t), o, 0, "x"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}

@@ -36,7 +36,8 @@ type inChannel struct {
 type remoteOrigin struct {
 	conn    *inConn
 	channel uint32
-	owed    int // guarded by conn.mu
+	// Guarded by conn.mu.
+	portion, owed int
 }
 
 func (x *Exchange) serve(ctx context.Context, c net.Conn) {
@@ -159,25 +160,27 @@ func (c *inConn) open(n uint32, key channelKey) {
 	origin := &remoteOrigin{conn: c, channel: n}
 	c.exchange.open(opening{
 		key: key, origin: origin,
-		accepted: func(g *Gate, channel int) { c.accepted(n, g, channel) },
+		accepted: func(g *Gate, channel int) { c.accepted(origin, g, channel) },
 		refused: func(reason string) {
 			c.answer(header{length: uint32(len(reason)), channel: n, kind: kindRefuse}, reason)
 		},
 	})
 }
 
-func (c *inConn) accepted(n uint32, g *Gate, channel int) {
+func (c *inConn) accepted(origin *remoteOrigin, g *Gate, channel int) {
+	credit := g.credit()
 	c.mu.Lock()
 	closed, err := c.closed, c.err
 	if !closed {
-		c.channels[n] = inChannel{g, channel}
+		c.channels[origin.channel] = inChannel{g, channel}
+		origin.portion = credit / 2
 	}
 	c.mu.Unlock()
 	if closed {
 		g.lose(channel, err)
 		return
 	}
-	c.answer(header{channel: n, records: Credit, kind: kindAccept}, "")
+	c.answer(header{channel: origin.channel, records: uint32(credit), kind: kindAccept}, "")
 }
 
 // answer queues a message to the producing process.
@@ -220,7 +223,7 @@ func (o *remoteOrigin) grant(n int) {
 	c.mu.Lock()
 	o.owed += n
 	due := o.owed
-	if due < Credit/2 {
+	if due < o.portion {
 		c.mu.Unlock()
 		return
 	}

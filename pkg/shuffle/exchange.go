@@ -14,8 +14,15 @@ import (
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
-// Credit is how many frames a producer may have under way on one channel.
-const Credit = 8
+const (
+	// Credit is the most frames that a producer may have under way on one channel.
+	Credit = 8
+	// leastCredit keeps a producer busy while its consumer works.
+	leastCredit = 2
+	// gateFrames is how many frames the channels of a gate share, as long as each has leastCredit: it bounds the
+	// memory of a consumer that is slower than its producers.
+	gateFrames = 512
+)
 
 // Config is what an Exchange needs.
 type Config struct {
@@ -158,7 +165,7 @@ func (x *Exchange) Open(producer id.ExecutionAttempt, consumers []protocol.Chann
 		if c.Address == x.Address() {
 			x.open(opening{
 				key: s.key, origin: s,
-				accepted: func(g *Gate, channel int) { s.accept(local{g, channel}, Credit) },
+				accepted: func(g *Gate, channel int) { s.accept(local{g, channel}, g.credit()) },
 				refused:  func(reason string) { s.fail(errors.New(reason)) },
 			})
 		} else {

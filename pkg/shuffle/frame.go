@@ -8,7 +8,7 @@ const (
 	FrameSize = 32 << 10
 	// slack is room behind FrameSize, so that the last record of a frame rarely moves it.
 	slack = 2 << 10
-	// maxFrame bounds what is read from a connection: the largest record and a little more.
+	// maxFrame bounds a message: the largest record and a little more.
 	maxFrame = 256 << 20
 )
 

@@ -54,6 +54,9 @@ func newGate(x *Exchange, attempt id.ExecutionAttempt, inputs [][]protocol.Chann
 // Channels is the number of channels of all inputs.
 func (g *Gate) Channels() int { return len(g.inputOf) }
 
+// credit is how many frames each producer may have under way.
+func (g *Gate) credit() int { return min(max(gateFrames/len(g.inputOf), leastCredit), Credit) }
+
 // Input is the input number that a channel belongs to.
 func (g *Gate) Input(channel int) int { return g.inputOf[channel] }
 

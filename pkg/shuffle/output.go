@@ -2,6 +2,7 @@ package shuffle
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -36,11 +37,14 @@ func (o *Output) Frame(channel int) *Frame {
 }
 
 // Flush sends a consumer's frame. It waits while the consumer has no room; the error is ctx's, or says
-// that the consumer cannot be reached.
+// that the consumer cannot be reached, or that a record is too large.
 func (o *Output) Flush(ctx context.Context, channel int) error {
 	f := o.frames[channel]
 	if f == nil || f.Records == 0 {
 		return nil
+	}
+	if len(f.Data) > maxFrame {
+		return fmt.Errorf("a record of about %d MiB cannot be sent to another task: the most is %d MiB", len(f.Data)>>20, maxFrame>>20)
 	}
 	o.Records += int64(f.Records)
 	o.Bytes += int64(len(f.Data))

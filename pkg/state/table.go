@@ -198,6 +198,9 @@ func (t *ValueTable[K, V]) put(p *page[K, V], at, hash uint64, key K) {
 	if group := GroupOf(hash, t.backend.max); !t.backend.groups.Contains(group) {
 		panic(fmt.Sprintf("state: a key of group %d came to a table of groups %s", group, t.backend.groups))
 	}
+	if key != key {
+		panic(fmt.Sprintf("state: %v cannot be a key: it is not equal to itself (NaN), so its state would never be found again", key))
+	}
 	if t.own != nil {
 		key = t.own(key)
 	}

@@ -27,8 +27,6 @@ const (
 type attachment struct {
 	state attachmentState
 	fence *rpc.FollowerFence
-	// obeyed is the epoch of the newest master that was heard itself, 0 for none.
-	obeyed uint64
 	// heardAt is the last valid contact with a master.
 	heardAt time.Time
 	// silence turns ATTACHED into ORPHANED: the heartbeat timeout that the master announced, 0 before.
@@ -43,7 +41,7 @@ func (a *attachment) heard(token id.FencingToken, now time.Time) error {
 	if err := a.fence.Observe(token); err != nil {
 		return err
 	}
-	a.heardAt, a.obeyed = now, token.Epoch()
+	a.heardAt = now
 	if a.state != expired {
 		a.state = attached
 	}

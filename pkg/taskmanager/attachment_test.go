@@ -69,8 +69,8 @@ func TestAttachment(t *testing.T) {
 		a := &attachment{state: waiting, fence: &rpc.FollowerFence{}, orphanTimeout: 5 * time.Minute, silence: 50 * time.Second}
 		for _, s := range tc.steps {
 			err := s.do(a)
-			if a.state != s.want || !errors.Is(err, s.wantErr) || a.obeyed != s.epoch {
-				t.Errorf("%s: %s: state %s of epoch %d, %v, want %s of epoch %d, %v", tc.name, s.name, a.state, a.obeyed, err, s.want, s.epoch, s.wantErr)
+			if a.state != s.want || !errors.Is(err, s.wantErr) || a.fence.Highest().Epoch() != s.epoch {
+				t.Errorf("%s: %s: state %s of epoch %d, %v, want %s of epoch %d, %v", tc.name, s.name, a.state, a.fence.Highest().Epoch(), err, s.want, s.epoch, s.wantErr)
 			}
 		}
 	}

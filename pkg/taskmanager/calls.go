@@ -73,10 +73,11 @@ func (tm *TaskManager) admitJobMaster(j id.Job, token id.FencingToken) error {
 	if tm.stopping {
 		return rpc.ErrStopped
 	}
+	now := time.Now()
 	if j := tm.jobs[j]; j != nil {
-		return tm.count(j.attachment.heard(token, time.Now()))
+		return tm.count(j.attachment.heard(token, now))
 	}
-	return tm.count(tm.fences.of(j).Observe(token))
+	return tm.count(tm.fences.of(j, now).Observe(token))
 }
 
 func (tm *TaskManager) count(err error) error {

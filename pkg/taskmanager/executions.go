@@ -24,8 +24,6 @@ type executions struct {
 	queue     []news
 	// number of the newest entry of queue ever made.
 	number int64
-	// completed is the newest checkpoint that the tasks were told to be complete.
-	completed int64
 }
 
 type execution struct {
@@ -132,7 +130,6 @@ func (e *executions) dropCheckpoints(which func(int64) bool) {
 
 // complete takes in that every checkpoint up to n is complete or will never be.
 func (e *executions) complete(n int64) {
-	e.completed = max(e.completed, n)
 	e.dropCheckpoints(func(c int64) bool { return c <= n })
 }
 

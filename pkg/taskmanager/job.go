@@ -39,10 +39,11 @@ type job struct {
 }
 
 func (tm *TaskManager) newJob(j id.Job) *job {
+	now := time.Now()
 	timeout := max(tm.cfg.OrphanTimeout, 0)
 	n := &job{
 		tm: tm, id: j, log: tm.log.With(logging.Job(j)),
-		attachment: attachment{state: waiting, fence: tm.fences.of(j), heardAt: time.Now(), orphanTimeout: timeout},
+		attachment: attachment{state: waiting, fence: &tm.fences.of(j, now).FollowerFence, heardAt: now, orphanTimeout: timeout},
 		executions: newExecutions(), doomed: map[id.Allocation]bool{}, gone: make(chan struct{}),
 	}
 	tm.jobs[j] = n
@@ -66,20 +67,9 @@ func (j *job) tell() {
 	}
 }
 
-// address of the job's process for records, or empty.
-func (j *job) address() string {
-	if j.worker == nil {
-		return ""
-	}
-	return j.worker.dataAddress()
-}
-
 // report says all that there is of the job to the master with that token.
 func (j *job) report(token id.FencingToken) protocol.JobReport {
-	return protocol.JobReport{
-		Allocations: j.tm.slots.of(j.id), Executions: j.executions.report(token),
-		DataAddress: j.address(), CompletedCheckpoint: j.executions.completed,
-	}
+	return protocol.JobReport{Allocations: j.tm.slots.of(j.id), Executions: j.executions.report(token)}
 }
 
 // prepare returns the job's process, and starts it if there is none.
@@ -96,6 +86,9 @@ func (j *job) deploy(r protocol.DeployTasksRequest) (protocol.Empty, error) {
 		if !j.tm.slots.holds(j.id, task.Allocation) {
 			return protocol.Empty{}, fmt.Errorf("%w: %s for attempt %s", protocol.ErrUnknownAllocation, task.Allocation, task.Attempt)
 		}
+	}
+	for _, task := range r.Tasks { // its master has taken the slot, even if the answer to the offer was lost
+		j.tm.slots.accept(j.id, []id.Allocation{task.Allocation})
 	}
 	forward := protocol.DeployTasksRequest{Job: r.Job}
 	var attempts []id.ExecutionAttempt

@@ -98,7 +98,7 @@ func (s *masterSession) register(ctx context.Context, timeout time.Duration) (pr
 		number = j.executions.number
 		request = protocol.RegisterAtJobMasterRequest{
 			Job: j.id, TaskManager: tm.cfg.ID, Instance: tm.instance, Address: tm.Address(),
-			Report: j.report(s.gateway.Token()), LastEpoch: j.attachment.obeyed,
+			Report: j.report(s.gateway.Token()),
 		}
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,7 @@ func New(cfg Config) *TaskManager {
 		instance: cfg.RPC.Transport().Process(),
 		slots:    newSlotTable(cfg.Slots),
 		jobs:     map[id.Job]*job{},
+		fences:   fences{},
 		rm:       newRegistration(),
 	}
 	tm.endpoint = rpc.NewEndpoint(cfg.Endpoint, tm.main)
@@ -195,6 +197,7 @@ func (tm *TaskManager) passTime(now time.Time, deaf time.Duration) (alone bool) 
 		j.attachment.excuse(deaf)
 		j.passTime(now)
 	}
+	tm.fences.forget(now, tm.jobs)
 	tm.rm.excuse(deaf)
 	tm.rm.passTime(now)
 	return len(tm.jobs) == 0 && tm.rm.missingFor(now) >= tm.cfg.RegistrationTimeout
@@ -203,28 +206,33 @@ func (tm *TaskManager) passTime(now time.Time, deaf time.Duration) (alone bool) 
 // slotsChanged lets the ResourceManager know.
 func (tm *TaskManager) slotsChanged() { tm.rm.tell() }
 
-// fences remembers the newest master of each job also after the job has left this TaskManager, for
-// messages that come late. It forgets the job that left first when there are too many.
-type fences struct {
-	byJob map[id.Job]*rpc.FollowerFence
-	order []id.Job
+// fenceMemory is how long the masters of a job that has left are remembered: longer than any message of them
+// can be late. It ends, as a job whose result was dropped may be submitted again under its ID, and its epochs
+// begin anew.
+const fenceMemory = 10 * time.Minute
+
+// fences knows the newest master of each job that is here, or has left not long ago.
+type fences map[id.Job]*jobFence
+
+type jobFence struct {
+	rpc.FollowerFence
+	since time.Time // from which on it may be forgotten after fenceMemory
 }
 
-const maxFences = 4096
+func (f fences) of(j id.Job, now time.Time) *jobFence {
+	if f[j] == nil {
+		f[j] = &jobFence{since: now}
+	}
+	return f[j]
+}
 
-func (f *fences) of(j id.Job) *rpc.FollowerFence {
-	if fence := f.byJob[j]; fence != nil {
-		return fence
+// forget drops what is old, but not what a job needs that is here and has been told of a master: one that waits for
+// its first may be a new job with the ID of an old one.
+func (f fences) forget(now time.Time, jobs map[id.Job]*job) {
+	for _, j := range jobs {
+		if j.attachment.state != waiting {
+			f.of(j.id, now).since = now
+		}
 	}
-	if f.byJob == nil {
-		f.byJob = map[id.Job]*rpc.FollowerFence{}
-	}
-	if len(f.order) == maxFences {
-		delete(f.byJob, f.order[0])
-		f.order = f.order[1:]
-	}
-	fence := &rpc.FollowerFence{}
-	f.byJob[j] = fence
-	f.order = append(f.order, j)
-	return fence
+	maps.DeleteFunc(f, func(_ id.Job, fence *jobFence) bool { return now.Sub(fence.since) >= fenceMemory })
 }

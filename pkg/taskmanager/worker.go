@@ -49,16 +49,6 @@ func (j *job) startWorker(spec LaunchSpec) *worker {
 	return w
 }
 
-// dataAddress is where the process listens for records, empty until it is ready.
-func (w *worker) dataAddress() string {
-	select {
-	case <-w.ready:
-		return w.address
-	default:
-		return ""
-	}
-}
-
 // send queues a call to the process: calls are made one after the other in this order. Main thread.
 func send[Req any](w *worker, call protocol.Call[Req, protocol.Empty], r Req, failed func(error)) {
 	w.queue(command{method: call.Method, run: invoke(call, r), failed: failed})

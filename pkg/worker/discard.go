@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -20,19 +21,45 @@ type leftover struct {
 	log   *zap.Logger
 }
 
+// forget takes out what an attempt, and those of its subtask before it, have left.
+func (w *Worker) forget(attempt id.ExecutionAttempt) (left []*leftover) {
+	for a, l := range w.ended {
+		if subtaskOf(a) == subtaskOf(attempt) && a.Attempt <= attempt.Attempt {
+			delete(w.ended, a)
+			left = append(left, l)
+		}
+	}
+	return left
+}
+
+// hasOpened notes that the task's sinks have cleaned up what earlier attempts left. From now on those must not
+// commit any more: what they prepared for a checkpoint that was given up may be in a later one again.
+func (t *task) hasOpened(ctx context.Context) {
+	t.opened = true
+	w, a := t.worker, t.attempt()
+	if t.vertex.Commits && a.Attempt > 0 {
+		w.main.Post(ctx, func() {
+			w.opened[subtaskOf(a)] = a.Attempt
+			before := a
+			before.Attempt--
+			w.forget(before)
+		})
+	}
+}
+
 // end takes the task out of the worker. What its sinks have prepared is discarded when that is asked for
-// already; else it is kept in mind until a newer attempt is deployed, which cleans up, or the job ends.
+// already; else it is kept in mind until a newer attempt has opened, which cleans up, or the job ends.
 // Nobody can be told that the attempt has ended before.
 func (t *task) end(finished bool) {
 	w := t.worker
 	var left *leftover
-	if !finished && t.chain != nil && t.vertex.Commits {
+	if !finished && t.opened && t.vertex.Commits {
 		left = &leftover{t.chain, t.log}
 	}
 	// Without the caller's ctx, which has ended. The main thread ends with the worker: then nobody asks.
 	discard, err := rpc.Call(context.Background(), w.main, func() (*int64, error) {
 		delete(w.tasks, t.attempt())
-		if left != nil && t.discard == nil && w.newest[subtaskOf(t.attempt())] == t.attempt().Attempt {
+		if left != nil && t.discard == nil && t.attempt().Attempt >= w.opened[subtaskOf(t.attempt())] {
 			w.ended[t.attempt()] = left
 		}
 		return t.discard, nil

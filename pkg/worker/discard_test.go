@@ -70,6 +70,43 @@ func TestEndedAttemptsDiscardWhenTheJobEnds(t *testing.T) {
 	})
 }
 
+// TestWhatAnAttemptLeftIsKnownUntilTheNextHasOpened: only then has that one cleaned up. A cancel in between
+// discards what is left.
+func TestWhatAnAttemptLeftIsKnownUntilTheNextHasOpened(t *testing.T) {
+	s := script{
+		poll:    ten,
+		consume: func(*fakeChain, context.Context, []byte) error { return errors.New("broken") },
+		open: func(c *fakeChain, ctx context.Context) error {
+			if c.task.Attempt.Attempt < 2 {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	}
+	run(t, s, func(b *bench) {
+		for n := range 3 {
+			b.deploy(deployments(n))
+			b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: attempts(deployments(n))}))
+		}
+		b.deploy(deployments(3))
+		b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: attempts(deployments(3)), Discard: true, Completed: 3}))
+		var got []string
+		for _, s := range b.program.endings() {
+			if strings.Contains(s, "discarded") {
+				got = append(got, s)
+			}
+		}
+		slices.Sort(got)
+		if want := []string{"sink-0 discarded above 3", "sink-1 discarded above 3"}; !slices.Equal(got, want) {
+			t.Errorf("discarded %q, want %q: the second attempts alone, which were the last to open", got, want)
+		}
+		if len(b.ended) > 0 {
+			t.Errorf("%d ended attempts are still kept", len(b.ended))
+		}
+	})
+}
+
 func TestADiscardThatPanicsHarmsNobody(t *testing.T) {
 	run(t, script{}, func(b *bench) {
 		l := &leftover{chain: panickingChain{}, log: b.cfg.Log}

@@ -36,6 +36,7 @@ type task struct {
 
 	// Owned by the task's goroutine.
 	chain     Chain
+	opened    bool          // chain is open
 	gate      *shuffle.Gate // nil for sources
 	outputs   []*shuffle.Output
 	align     *aligner
@@ -55,7 +56,15 @@ func (t *task) attempt() id.ExecutionAttempt { return t.deployment.Attempt }
 // state has been reported.
 func (t *task) run(ctx context.Context) {
 	t.meter.started.Store(time.Now().UnixNano())
-	err := guarded(func() error { return t.work(ctx) })
+	err := errGoexit
+	defer func() { t.conclude(ctx, err) }() // user code may end the goroutine
+	err = guarded(func() error { return t.work(ctx) })
+}
+
+var errGoexit = errors.New("user code called runtime.Goexit, as FailNow of a test does")
+
+// conclude ends the task as err, and whether it was canceled, say.
+func (t *task) conclude(ctx context.Context, err error) {
 	canceled := ctx.Err() != nil // by cancel, or because the process stops
 	t.stop()
 	err = errors.Join(err, guarded(t.release))
@@ -71,7 +80,11 @@ func (t *task) run(ctx context.Context) {
 	default:
 		f := t.failure(err)
 		t.report(protocol.Failed, f)
-		t.log.Warn("task failed", zap.String("error", f.Message), zap.String("stack", f.Stack))
+		fields := []zap.Field{zap.String("error", f.Message)}
+		if f.Stack != "" {
+			fields = append(fields, zap.String("stack", f.Stack))
+		}
+		t.log.Warn("task failed", fields...)
 	}
 }
 
@@ -96,6 +109,7 @@ func (t *task) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.hasOpened(ctx)
 	t.report(protocol.Running, nil)
 	t.log.Info("task running")
 	if t.gate == nil {

@@ -40,9 +40,10 @@ type Worker struct {
 	tasks    map[id.ExecutionAttempt]*task
 	newest   map[subtask]int // the highest attempt that was deployed
 	// ended attempts, not finished, of vertices that commit: what they prepared is discarded if the job ends
-	// now, and is the next attempt's to clean up if it is deployed.
-	ended map[id.ExecutionAttempt]*leftover
-	epoch uint64 // the highest that a trigger carried
+	// before another attempt has opened, which cleans up.
+	ended  map[id.ExecutionAttempt]*leftover
+	opened map[subtask]int // the highest attempt that has opened; only for vertices that commit
+	epoch  uint64          // the highest that a trigger carried
 }
 
 // subtask is what attempts are attempts of.
@@ -57,7 +58,8 @@ func subtaskOf(a id.ExecutionAttempt) subtask { return subtask{a.Vertex, a.Subta
 func New(p Program, cfg Config) *Worker {
 	return &Worker{
 		program: p, cfg: cfg, main: rpc.NewMainThread(), events: newEventLog(),
-		tasks: map[id.ExecutionAttempt]*task{}, newest: map[subtask]int{}, ended: map[id.ExecutionAttempt]*leftover{},
+		tasks: map[id.ExecutionAttempt]*task{}, newest: map[subtask]int{},
+		ended: map[id.ExecutionAttempt]*leftover{}, opened: map[subtask]int{},
 	}
 }
 
@@ -156,11 +158,6 @@ func (w *Worker) deploy(req protocol.DeployTasksRequest) error {
 				t.stop()
 			}
 		}
-		for a := range w.ended {
-			if subtaskOf(a) == s {
-				delete(w.ended, a)
-			}
-		}
 		w.newest[s] = d.Attempt.Attempt
 		w.launch(d)
 	}
@@ -171,7 +168,7 @@ func (w *Worker) deploy(req protocol.DeployTasksRequest) error {
 func (w *Worker) launch(d protocol.TaskDeployment) {
 	t := &task{
 		worker: w, exchange: w.exchange, graph: w.graph, vertex: w.graph.Vertex(d.Attempt.Vertex), deployment: d,
-		log: w.cfg.Log.With(logging.Job(w.graph.ID), logging.Attempt(d.Attempt)),
+		log: w.cfg.Log.With(logging.Attempt(d.Attempt)), // which job it is, the TaskManager adds
 	}
 	var ctx context.Context
 	ctx, t.stop = context.WithCancel(w.ctx)
@@ -180,8 +177,8 @@ func (w *Worker) launch(d protocol.TaskDeployment) {
 }
 
 // Cancel ends attempts. Unknown ones are ignored; the terminal states come as events. With Discard it
-// returns when attempts that had ended before have discarded what they prepared; those that run do so
-// before their terminal state.
+// returns when those of these attempts that had ended before, and earlier ones of the same subtasks, have
+// discarded what they prepared; those that run do so before their terminal state.
 func (w *Worker) Cancel(ctx context.Context, req protocol.CancelTasksRequest) error {
 	left, err := rpc.Call(ctx, w.main, func() ([]*leftover, error) { return w.cancel(req), nil })
 	for _, l := range left {
@@ -199,9 +196,8 @@ func (w *Worker) cancel(req protocol.CancelTasksRequest) (left []*leftover) {
 			}
 			t.stop()
 		}
-		if l := w.ended[a]; l != nil && req.Discard {
-			delete(w.ended, a)
-			left = append(left, l)
+		if req.Discard {
+			left = append(left, w.forget(a)...)
 		}
 	}
 	return left

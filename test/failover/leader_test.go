@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/test/harness"
 )
@@ -39,13 +40,23 @@ func TestTwoLeadersKilledInARow(t *testing.T) {
 	job.conclude()
 }
 
-// Everything is killed at once and started again: the job goes on from its last checkpoint.
+// Everything is killed at once, ZooKeeper included, and started again: the job goes on from its last checkpoint.
 func TestPowerCut(t *testing.T) {
-	for _, ha := range []string{"local", "NONE"} {
+	for _, ha := range []string{"local", "NONE", "zookeeper"} {
 		t.Run(ha, func(t *testing.T) {
-			c := harness.Start(t, harness.Options{HA: ha})
+			o := harness.Options{HA: ha}
+			if ha == "zookeeper" {
+				o.ZooKeeper = zkserver.StartEnsemble(t, 3)
+			}
+			c := harness.Start(t, o)
 			job := startNumbered(t, c, "numbered")
+			if o.ZooKeeper != nil {
+				o.ZooKeeper.Kill()
+			}
 			c.PowerCut()
+			if o.ZooKeeper != nil {
+				o.ZooKeeper.Start(t)
+			}
 			c.StartJobManagers(1)
 			c.StartTaskManagers(2)
 			d := c.AwaitJob(job.id, "the restarted job", func(d protocol.JobDetails) bool { return harness.AllRun(d) && harness.Attempts(d) > 0 })

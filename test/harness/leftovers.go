@@ -16,13 +16,15 @@ import (
 	"github.com/tamias-project/tamias/pkg/id"
 )
 
-// mayStay are the files that a cluster without jobs leaves in its storage directory: who led last with which
-// epoch, and how jobs ended.
+// mayStay are the files that a cluster without jobs leaves in its storage directory: whose it is, who led last with
+// which epoch, and how jobs ended.
 var mayStay = regexp.MustCompile(`^[^/]+/(` + strings.Join([]string{
 	`ha/leaderlatch/(resource_manager|dispatcher|rest_server)_lock/(lock|epoch|holder|departure)`,
 	`ha/job-results/[0-9a-f]{32}`,
 	`files/job-results/[^/]+\.json`,
 	`ha/leadership/history`,
+	`ha/storage-owner`,
+	`files/owner`,
 	`files/leadership/[^/]+\.json`,
 }, "|") + `)$`)
 

@@ -22,6 +22,7 @@ var znodesMayStay = regexp.MustCompile(`^(|` + strings.Join([]string{
 	`jobgraphs`, `jobs`,
 	`job-results(/[0-9a-f]{32})?`,
 	`leadership(/history)?`,
+	`storage-owner`,
 }, "|") + `)$`)
 
 // zooKeeperLeftovers lists ephemeral nodes, and nodes of jobs, below the cluster's root. Nodes of a process

@@ -77,7 +77,7 @@ func (s *schedule) checkJob(job *submission, result time.Time) (errs []error) {
 	}
 	errs = append(errs, checkCheckpoints(events)...)
 	errs = append(errs, s.checkNotices(job, events)...)
-	errs = append(errs, checkOneAttempt(events)...)
+	errs = append(errs, s.checkOneAttempt(events)...)
 	if job.drained && !job.cancelled && !s.dataPlaneFaults {
 		errs = append(errs, checkEnd(events, job.tasks())...)
 	}
@@ -165,21 +165,22 @@ func (s *schedule) checkNotices(job *submission, events []taskmanagertest.Event)
 	return errs
 }
 
-// checkOneAttempt: attempts of one subtask never run at the same time, on whichever TaskManager, and
-// their numbers rise.
-func checkOneAttempt(events []taskmanagertest.Event) (errs []error) {
+// checkOneAttempt: attempts of one subtask never run at the same time, on whichever TaskManager unless it was
+// isolated, and their numbers rise.
+func (s *schedule) checkOneAttempt(events []taskmanagertest.Event) (errs []error) {
 	running, highest := map[id.ExecutionAttempt]id.ExecutionAttempt{}, map[id.ExecutionAttempt]int{}
+	at := map[id.ExecutionAttempt]id.TaskManager{}
 	for _, e := range events {
 		subtask := id.ExecutionAttempt{Vertex: e.Attempt.Vertex, Subtask: e.Attempt.Subtask}
 		switch e.Kind {
 		case taskmanagertest.Started:
-			if other, ok := running[subtask]; ok {
+			if other, ok := running[subtask]; ok && !s.isolated[at[other]] {
 				errs = append(errs, fmt.Errorf("%s while %s runs", e, other))
 			}
 			if last, ok := highest[subtask]; ok && e.Attempt.Attempt <= last {
 				errs = append(errs, fmt.Errorf("%s after attempt %d", e, last))
 			}
-			running[subtask], highest[subtask] = e.Attempt, e.Attempt.Attempt
+			running[subtask], highest[subtask], at[e.Attempt] = e.Attempt, e.Attempt.Attempt, e.TaskManager
 		case taskmanagertest.Finished, taskmanagertest.Cancelled, taskmanagertest.Failed, taskmanagertest.Lost:
 			if running[subtask] == e.Attempt {
 				delete(running, subtask)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/taskmanager/taskmanagertest"
@@ -21,7 +22,7 @@ import (
 func inCluster(t *testing.T, interval time.Duration, test func(s *schedule, job *submission)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
-		s := &schedule{world: w}
+		s := newSchedule(w)
 		defer func() {
 			w.close()
 			if t.Failed() {
@@ -201,15 +202,15 @@ func TestNoWayOfLosingTheLeaderDeletesAnything(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inCluster(t, 0, func(s *schedule, job *submission) {
-				files, nodes := s.world.files.Files(), s.world.ha.Nodes()
+				files, nodes := s.world.contents(), s.world.ha.Nodes()
 				p := s.leader()
 				tc.lose(s, p)
 				<-time.After(2 * sessionTimeout)
 				s.await("the job is as it should", s.allAsTheyShould)
-				now := s.world.files.Files()
-				for _, f := range files {
-					if !slices.Contains(now, f) && !strings.Contains(f, "/leadership/") {
-						t.Errorf("file %s is gone", f)
+				now := s.world.contents()
+				for f, content := range files {
+					if now[f] != content && !strings.Contains(f, "/leadership/") {
+						t.Errorf("file %s holds %q, held %q", f, now[f], content)
 					}
 				}
 				after := s.world.ha.Nodes()
@@ -224,6 +225,19 @@ func TestNoWayOfLosingTheLeaderDeletesAnything(t *testing.T) {
 			})
 		})
 	}
+}
+
+// contents are all files, and what they hold.
+func (w *world) contents() map[string]string {
+	all := map[string]string{}
+	for _, f := range w.files.Files() {
+		content, err := w.readFile(f)
+		if err != nil {
+			w.t.Error(err)
+		}
+		all[f] = string(content)
+	}
+	return all
 }
 
 // A hundred short jobs run and end. What is left of them is their results.
@@ -327,6 +341,71 @@ func TestASlotThatTimedOutIsNotWaitedFor(t *testing.T) {
 		s.await("the job runs", s.allAsTheyShould)
 		if took := time.Since(began); took > adoptionTimeout/2 {
 			w.t.Errorf("the job runs after %s: somebody was waited for", took)
+		}
+	})
+}
+
+// cutOff cuts processes off from all TaskManagers.
+func (s *schedule) cutOff(list ...*process) {
+	for _, p := range list {
+		s.note("cut %s off from all TaskManagers", p.name)
+		for _, tm := range s.world.taskManagers {
+			s.world.network.Cut(p.name, tm.name)
+		}
+	}
+}
+
+// terms counts how often a component was led.
+func (s *schedule) terms(of haservices.Kind) (n int) {
+	for _, r := range s.world.ha.Audit() {
+		if r.Operation == "lead" && r.Component.Kind == of {
+			n++
+		}
+	}
+	return n
+}
+
+// The leader is cut off from all TaskManagers, but neither from the HA services nor from the other JobManagers. It
+// blames itself: another process leads, and adopts what runs.
+func TestALeaderThatHearsNobodyHandsOver(t *testing.T) {
+	inCluster(t, time.Second, func(s *schedule, job *submission) {
+		old := s.leader()
+		s.cutOff(old)
+		<-time.After(heartbeatTimeout - 2*heartbeatInterval)
+		if l := s.leader(); l != old {
+			s.world.t.Errorf("%v leads before the heartbeat timeout", l)
+		}
+		<-time.After(4 * heartbeatInterval)
+		s.another(old)
+	})
+}
+
+// There is nobody to hand over to: the same process leads again, and adopts what it can reach again by then.
+func TestTheOnlyLeaderHandsOverToItself(t *testing.T) {
+	inCluster(t, time.Second, func(s *schedule, job *submission) {
+		leader := s.leader()
+		for _, p := range s.world.jobManagers {
+			if p != leader {
+				p.kill()
+			}
+		}
+		s.cutOff(leader)
+		<-time.After(heartbeatTimeout + adoptionTimeout/2)
+		s.world.network.HealAll()
+	})
+}
+
+// Nobody reaches the TaskManagers. Who has never heard one in its term keeps leadership, so it does not go round, and
+// the job is restarted when there is something to restart it on.
+func TestHandingOverEnds(t *testing.T) {
+	inCluster(t, time.Second, func(s *schedule, job *submission) {
+		s.dataPlaneFaults = true
+		s.cutOff(s.world.jobManagers...)
+		<-time.After(orphanTimeout - time.Minute)
+		for _, of := range []haservices.Kind{haservices.Dispatcher, haservices.ResourceManager} {
+			if n := s.terms(of); n != 2 {
+				s.world.t.Errorf("%d terms of the %s, want the first, and one more", n, of)
+			}
 		}
 	})
 }

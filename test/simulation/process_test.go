@@ -207,8 +207,10 @@ func runTaskManager(ctx context.Context, l *life) error {
 		Services:      services,
 		RPC:           s,
 		OrphanTimeout: orphanTimeout,
-		Launcher:      w.tasks.Launcher(name),
-		Log:           w.log.With(zap.String("process", l.process.name)),
+		// Some are left alone for long, and have to be there afterwards.
+		RegistrationTimeout: time.Hour,
+		Launcher:            w.tasks.Launcher(name),
+		Log:                 w.log.With(zap.String("process", l.process.name)),
 	})
 	err := serve(ctx, services, s, tm.Run)
 	w.witness.counted(l, tm.FencedMessages())
@@ -248,6 +250,7 @@ func (d *disk) Delete(ctx context.Context, path string) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
+	d.life.process.world.witness.deletes(d.life, path)
 	return d.files.Delete(ctx, path)
 }
 

@@ -17,6 +17,9 @@ type schedule struct {
 	jobs  []*submission
 	// dataPlaneFaults: TaskManagers and job processes die too, so tasks may restart.
 	dataPlaneFaults bool
+	// isolated are the TaskManagers that were cut off for longer than anybody waits for them: their tasks may
+	// go on beside those that replaced them.
+	isolated map[id.TaskManager]bool
 	// passing faults, which end by themselves.
 	passing []*passing
 	// troubleSince is when the present trouble began, calmFrom when it will be over.
@@ -24,6 +27,10 @@ type schedule struct {
 
 	traceMu sync.Mutex // guards trace
 	trace   []string
+}
+
+func newSchedule(w *world) *schedule {
+	return &schedule{world: w, isolated: map[id.TaskManager]bool{}}
 }
 
 // passing is a fault that ends at a given time, or when the world is healed.
@@ -79,7 +86,7 @@ func (s *schedule) step() {
 		faults = append(faults, s.drill)
 	}
 	if s.dataPlaneFaults {
-		faults = append(faults, s.killTaskManager, s.killTaskManager, s.killProcess, s.killProcess, s.cutPower)
+		faults = append(faults, s.killTaskManager, s.killTaskManager, s.killProcess, s.killProcess, s.cutPower, s.isolateTaskManager)
 	}
 	faults[s.world.rand.IntN(len(faults))]()
 	// Often at once, so that faults fall into the middle of a take-over.
@@ -251,14 +258,37 @@ func (s *schedule) cutPower() {
 	}
 }
 
-// blackout ends all JobManagers of a healthy cluster for a time that is shorter than the orphan timeout.
+// isolateTaskManager cuts a TaskManager off from every JobManager, for so long that its slots are given away,
+// or even until its tasks expire as orphans. It does not know, and comes back with what it had.
+func (s *schedule) isolateTaskManager() {
+	p := s.any(s.world.taskManagers)
+	most := []time.Duration{heartbeatTimeout, orphanTimeout}[s.world.rand.IntN(2)]
+	lasts := heartbeatTimeout + time.Duration(s.world.rand.Int64N(int64(most)))
+	s.note("isolate %s for %s", p.name, lasts)
+	s.isolated[id.TaskManager(p.name)] = true
+	for _, jm := range s.world.jobManagers {
+		s.world.network.Cut(p.name, jm.name)
+	}
+	<-time.After(lasts)
+	s.note("heal %s", p.name)
+	for _, jm := range s.world.jobManagers {
+		s.world.network.Heal(p.name, jm.name)
+	}
+}
+
+// blackout ends all JobManagers of a healthy cluster for a time that is shorter than the orphan timeout, or,
+// where tasks may restart, perhaps longer.
 func (s *schedule) blackout() {
 	s.heal()
 	s.await("every job is as it should before the blackout", s.allAsTheyShould)
 	for _, p := range s.world.jobManagers {
 		p.kill()
 	}
-	dark := time.Duration(s.world.rand.Int64N(int64(orphanTimeout - 10*time.Second)))
+	most := orphanTimeout - 10*time.Second
+	if s.dataPlaneFaults {
+		most *= 2
+	}
+	dark := time.Duration(s.world.rand.Int64N(int64(most)))
 	s.note("no JobManager for %s", dark)
 	<-time.After(dark)
 	s.note("start all JobManagers")

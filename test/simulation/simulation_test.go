@@ -19,8 +19,9 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 1000, "number of schedules, from seed 0 on")
-	seed  = flag.Int64("seed", -1, "run this schedule only, and print what happened")
+	seeds     = flag.Int("seeds", 1000, "number of schedules")
+	firstSeed = flag.Int64("first", 0, "seed of the first schedule; the others follow")
+	seed      = flag.Int64("seed", -1, "run this schedule only, and print what happened")
 )
 
 // What all schedules together went through.
@@ -33,7 +34,7 @@ var (
 )
 
 func TestSchedules(t *testing.T) {
-	first, last := int64(0), int64(*seeds)
+	first, last := *firstSeed, *firstSeed+int64(*seeds)
 	if *seed >= 0 {
 		first, last = *seed, *seed+1
 	}
@@ -64,7 +65,8 @@ func TestSchedules(t *testing.T) {
 // runSchedule is one simulated life of a cluster.
 func runSchedule(t *testing.T, n uint64) {
 	w := newWorld(t, n)
-	s := &schedule{world: w, dataPlaneFaults: n%4 == 3}
+	s := newSchedule(w)
+	s.dataPlaneFaults = n%4 == 3
 	defer func() {
 		w.close()
 		if t.Failed() || *seed >= 0 {

@@ -90,6 +90,9 @@ func (b *backend) saw(what string) {
 
 // Read implements haservices.Driver.
 func (b *backend) Read(ctx context.Context, path string) (haservices.Node, error) {
+	if f, ok := b.life.process.world.slow.Load().(func(string) time.Duration); ok {
+		<-time.After(f(path))
+	}
 	n, err := b.Driver.Read(ctx, path)
 	if err == nil || errors.Is(err, haservices.ErrNotFound) {
 		b.saw(path)

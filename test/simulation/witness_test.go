@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -291,4 +292,36 @@ func (x *witness) completed(job id.Job, n int64) error {
 		return nil // its nodes may be gone
 	}
 	return fmt.Errorf("checkpoint %d is not stored", n)
+}
+
+// deletes is told of a file or directory before it goes. Nothing goes that a node points to, and of a job that
+// has not ended no state of a checkpoint that may still be completed: none above the newest that is stored.
+func (x *witness) deletes(l *life, name string) {
+	var newest int64
+	job, n, state := stateOf(name)
+	for path, data := range x.world.ha.Nodes() {
+		var node struct {
+			File string `json:"file"`
+		}
+		if json.Unmarshal([]byte(data), &node) == nil && (node.File == name || strings.HasPrefix(node.File, name+"/")) {
+			x.violate("%s deletes %s, and %s points to %s", l.process.name, name, path, node.File)
+		}
+		if dir, stored, ok := checkpointPath(path); ok && strings.Contains(dir, job) {
+			newest = max(newest, stored)
+		}
+	}
+	if jobID, err := id.ParseJob(job); state && n > newest && err == nil && !x.ended(jobID) {
+		x.violate("%s deletes %s, and the newest checkpoint stored is %d", l.process.name, name, newest)
+	}
+}
+
+// stateOf parses /checkpoints/<job>/chk-<n> and what lies below it, but for the record of the checkpoint, which
+// goes when its node could not be made.
+func stateOf(name string) (job string, checkpoint int64, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(name, "/checkpoints/"), "/")
+	if len(parts) < 2 || path.Base(name) == "_metadata" {
+		return "", 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimPrefix(parts[1], "chk-"), 10, 64)
+	return parts[0], n, err == nil
 }

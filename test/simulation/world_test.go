@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ type world struct {
 	tasks   *taskmanagertest.Tasks
 	chance  *chance
 	traps   traps
+	// slow holds a func(path string) time.Duration: how long a read of the HA services takes beside the usual.
+	slow    atomic.Value
 	witness *witness
 	log     *zap.Logger
 	logs    *observer.ObservedLogs

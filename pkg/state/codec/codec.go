@@ -158,6 +158,9 @@ func (c *Codec[T]) Independent() bool { return c.plan.independent }
 // to what it was: so T can be a key. Pointers, times and fields that are left out prevent it.
 func (c *Codec[T]) Comparable() bool { return c.plan.comparable }
 
+// Empty reports whether the encoding of every T has no bytes: nothing tells how many there are.
+func (c *Codec[T]) Empty() bool { return c.plan.least == 0 }
+
 // PointerFree reports whether the garbage collector has nothing to look for in a T.
 func (c *Codec[T]) PointerFree() bool { return !hasPointers(c.plan.typ) }
 

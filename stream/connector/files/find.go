@@ -32,9 +32,6 @@ func filesOf(r filesystem.Resolver, path string) (filesystem.Files, error) {
 
 // find lists all files that paths stand for, each once, in the order of their names.
 func find(ctx context.Context, r filesystem.Resolver, paths []string) ([]file, error) {
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("no path to read from")
-	}
 	var all []file
 	for _, p := range paths {
 		fs, err := filesOf(r, p)
@@ -66,6 +63,9 @@ func splitPattern(p string) (root string, pattern []string) {
 	return p[:at], strings.Split(p[at:], "/")
 }
 
+// compressed files would be read as lines of noise.
+var compressed = []string{".bz2", ".gz", ".lz4", ".xz", ".zip", ".zst"}
+
 type walk struct {
 	ctx   context.Context
 	fs    filesystem.Files
@@ -77,6 +77,9 @@ func (w *walk) add(p string) error {
 	info, err := w.fs.Stat(w.ctx, p)
 	if err != nil {
 		return err
+	}
+	if !info.Dir && slices.Contains(compressed, path.Ext(p)) {
+		return fmt.Errorf("%s is compressed, by its name: decompress it first", p)
 	}
 	if !info.Dir {
 		w.found = append(w.found, file{p, info.Size})

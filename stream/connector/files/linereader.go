@@ -10,6 +10,8 @@ import (
 const (
 	readBuffer  = 256 << 10
 	longestLine = 64 << 20
+	// batchBytes is how much one Read returns at most, and one line more.
+	batchBytes = 1 << 20
 )
 
 // lineReader cuts a stretch of a file into lines.
@@ -65,7 +67,11 @@ func (l *lineReader) next(keep bool) ([]byte, error) {
 	if l.offset >= l.to {
 		return nil, io.EOF
 	}
-	return l.line(keep)
+	line, err := l.line(keep)
+	if err != nil && errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s ends at %d now, it had %d bytes or more when the job began: files must not change while a job reads them", l.path, l.offset, l.to)
+	}
+	return line, err
 }
 
 // line returns the next line of the file.

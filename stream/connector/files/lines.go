@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"unsafe"
 
 	"github.com/tamias-project/tamias/pkg/filesystem"
@@ -19,7 +20,7 @@ import (
 // Lines is a source of the lines of text files, without their ends (LF or CR LF). A path names a file, a
 // directory, which stands for all files below it, or a pattern with * ? [ ] in any of its parts; files whose
 // names begin with a dot or underscore are read only when they are named in full. The files must not change
-// while the job exists. Large files are read by several subtasks at once. A line may have up to 64 MiB; the
+// while the job exists, and must not be compressed. Large files are read by several subtasks at once. A line may have up to 64 MiB; the
 // order of lines is kept only within stretches of a file.
 func Lines(paths ...string) stream.Source[string] {
 	return source[string]{paths: paths, fs: filesystem.NewResolver(), copies: true, convert: func() func([]byte) string {
@@ -42,6 +43,22 @@ type source[T any] struct {
 	convert func() func(line []byte) T
 	// copies: records made by convert do not need the line any more.
 	copies bool
+}
+
+// Check implements stream.Checker.
+func (s source[T]) Check() error {
+	if len(s.paths) == 0 {
+		return errors.New("no path to read from")
+	}
+	for _, p := range s.paths {
+		if err := s.fs.Check(p); err != nil {
+			return err
+		}
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // stretch is a part of a file: the lines that begin in it.
@@ -137,7 +154,7 @@ func (r *reader[T]) Read(ctx context.Context, records []T) (n int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	for n < len(records) {
+	for size := 0; n < len(records) && size < batchBytes; n++ {
 		line, err := r.next(n > 0 && !r.copies)
 		switch {
 		case errors.Is(err, errWouldMove):
@@ -146,7 +163,7 @@ func (r *reader[T]) Read(ctx context.Context, records []T) (n int, err error) {
 			return n, err
 		}
 		records[n] = r.convert(line)
-		n++
+		size += len(line)
 	}
 	return n, nil
 }

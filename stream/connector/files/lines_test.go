@@ -96,6 +96,7 @@ func readAll(t testing.TB, s stream.Source[string], parallelism int) (lines []st
 func TestFind(t *testing.T) {
 	fs := memory(t, map[string]string{
 		"/in/a.txt": "1", "/in/b.txt": "22", "/in/c.csv": "", "/in/sub/d.txt": "4444", "/in/.hidden": "x", "/in/_tmp/e.txt": "y", "/other/a.txt": "z",
+		"/zip/a.txt.gz": "?",
 	})
 	for _, tc := range []struct {
 		paths, want string
@@ -108,6 +109,7 @@ func TestFind(t *testing.T) {
 		{"file:///in/?.csv", "file:///in/c.csv"},
 		{"/none", "error: find the files of /none: stat /none: filesystem: not found"},
 		{"/in/*.gz", "error: no file matches /in/*.gz"},
+		{"/zip", "error: find the files of /zip: /zip/a.txt.gz is compressed, by its name: decompress it first"},
 		{"/in/[", "error: find the files of /in/[: syntax error in pattern"},
 		{"s3://b/x", `error: filesystem: s3://b/x: scheme "s3" is not supported (supported: file)`},
 	} {
@@ -213,6 +215,47 @@ func TestLongLines(t *testing.T) {
 	for _, parallelism := range []int{1, 4} {
 		if got := readAll(t, s, parallelism); !slices.Equal(got, want) {
 			t.Errorf("parallelism %d: %d lines, want %d", parallelism, len(got), len(want))
+		}
+	}
+}
+
+// TestLongLinesComeInSmallBatches: else a batch of lines of a megabyte would take half a gigabyte.
+func TestLongLinesComeInSmallBatches(t *testing.T) {
+	s := linesIn(memory(t, map[string]string{"/f": strings.Repeat(strings.Repeat("x", 300_000)+"\n", 20)}), "/f")
+	r := openReader(t, s, share(t, s, 0, 1))
+	defer r.Close()
+	lines := 0
+	for {
+		n, err := r.Read(t.Context(), make([]string, 512))
+		if lines += n; n > 4 {
+			t.Errorf("%d lines of 300 KB in one batch", n)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if lines != 20 {
+		t.Errorf("%d lines, want 20", lines)
+	}
+}
+
+// TestAFileThatShrinksFailsTheJob: its lines would be missing without a word.
+func TestAFileThatShrinksFailsTheJob(t *testing.T) {
+	for name, now := range map[string]string{"cut off": "1\n2\n", "empty": ""} {
+		before := linesIn(memory(t, map[string]string{"/f": "1\n2\n3\n4\n"}), "/f")
+		after := linesIn(memory(t, map[string]string{"/f": now}), "/f")
+		for subtask := range 2 {
+			r := openReader(t, after, share(t, before, subtask, 2))
+			var err error
+			for err == nil {
+				_, err = r.Read(t.Context(), make([]string, 10))
+			}
+			if complete := name == "cut off" && subtask == 0; complete != errors.Is(err, io.EOF) || !complete && !strings.Contains(err.Error(), "files must not change") {
+				t.Errorf("%s: subtask %d: Read = %v", name, subtask, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/zeebo/xxh3"
@@ -56,6 +57,14 @@ type sink[T any] struct {
 }
 
 func (sink[T]) TwoPhase() {}
+
+// Check implements stream.Checker.
+func (s sink[T]) Check() error {
+	if s.roll < 1 {
+		return fmt.Errorf("files roll at %d bytes: it must be at least 1", s.roll)
+	}
+	return s.fs.Check(s.dir)
+}
 
 // Open commits what the checkpoint had prepared, and deletes what failed attempts have left.
 func (s sink[T]) Open(ctx context.Context, task stream.Subtask, restored []stream.Prepared) (stream.Writer[T], error) {
@@ -225,13 +234,8 @@ func (w *writer[T]) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		var index, attempt, number int
-		rest, ok := strings.CutSuffix(name, w.suffix+inProgress)
+		index, attempt, ok := w.parse(name)
 		if !ok {
-			continue
-		}
-		rest = strings.Replace(rest, "-"+w.run+"-", "-", 1)
-		if n, err := fmt.Sscanf(rest, ".part-%05d-%04d-%06d", &index, &attempt, &number); n != 3 || err != nil {
 			continue // of another job, or of nobody we know
 		}
 		mine := index == w.task.Index && attempt < w.task.Attempt
@@ -244,6 +248,18 @@ func (w *writer[T]) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// parse returns the subtask and the attempt that a hidden file of this sink is of.
+func (w *writer[T]) parse(name string) (index, attempt int, ok bool) {
+	name, ok = strings.CutSuffix(name, w.suffix+inProgress)
+	parts := strings.Split(name, "-")
+	if !ok || len(parts) != 5 || parts[0] != ".part" || parts[2] != w.run {
+		return 0, 0, false
+	}
+	index, err := strconv.Atoi(parts[1])
+	attempt, err2 := strconv.Atoi(parts[3])
+	return index, attempt, err == nil && err2 == nil
 }
 
 // Discard deletes what was prepared and is not committed.

@@ -148,6 +148,20 @@ func TestRestoreCommitsAndSweeps(t *testing.T) {
 	b.want("closed", "a b", 0)
 }
 
+// TestSweepOfAnOldJob: names grow when a job has run for weeks.
+func TestSweepOfAnOldJob(t *testing.T) {
+	b := newBench(t, Suffix("-x.txt"))
+	w := b.open(task(0, 1, 12345)).(*writer[string])
+	w.number = 1_234_567
+	b.must(w.Write(t.Context(), []string{"lost"}))
+	other := task(0, 1, 12345)
+	other.JobID = "another"
+	b.must(b.open(other).Write(t.Context(), []string{"of another job"}))
+	b.want("before the restart", "", 2)
+	b.open(task(0, 1, 12346))
+	b.want("after the restart", "", 1)
+}
+
 func TestRescaledSubtasksLeaveNothing(t *testing.T) {
 	b := newBench(t)
 	var restored []stream.Prepared

@@ -46,6 +46,12 @@ func Lines(address string, opts ...Option) stream.Source[string] {
 
 type source struct{ settings }
 
+// Check implements stream.Checker.
+func (s source) Check() error {
+	_, _, err := net.SplitHostPort(s.address)
+	return err
+}
+
 // Splits has the whole connection as the only one.
 func (s source) Splits(context.Context, int) ([]stream.Split, error) {
 	return []stream.Split{{ID: s.address}}, nil

@@ -3,6 +3,7 @@ package nodes
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -41,6 +42,19 @@ func TestLeftovers(t *testing.T) {
 	left, err := os.ReadDir(temporary)
 	if err != nil || len(left) != len(kept) {
 		t.Errorf("left are %v, %v, want %q", left, err, kept)
+	}
+}
+
+// In /proc a directory cannot be made, and the error is the same as when its parent is missing.
+func TestMakeDirectoriesEnds(t *testing.T) {
+	if err := MakeDirectories("/proc/tamias/nodes"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("MakeDirectories below /proc: %v, want %v", err, fs.ErrNotExist)
+	}
+	dir := filepath.Join(t.TempDir(), "a", "b", "c")
+	for range 2 {
+		if err := MakeDirectories(dir); err != nil {
+			t.Errorf("MakeDirectories(%s): %v", dir, err)
+		}
 	}
 }
 

@@ -241,7 +241,18 @@ func parseTemporary(name string) (owner Process, ok bool) {
 
 // MakeDirectories makes dir and its parents durably.
 func MakeDirectories(dir string) error {
-	err := os.Mkdir(dir, 0o755)
+	var err error
+	// More than once: others remove directories that are empty. Not for ever: below /proc, say, nobody can
+	// make a directory although its parent is there.
+	for range 10 {
+		err = os.Mkdir(dir, 0o755)
+		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(dir) == dir {
+			break
+		}
+		if err := MakeDirectories(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
 	switch {
 	case err == nil:
 		return syncDirectory(filepath.Dir(dir))
@@ -250,11 +261,6 @@ func MakeDirectories(dir string) error {
 			return fmt.Errorf("%s is not a directory", dir)
 		}
 		return nil
-	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir:
-		if err := MakeDirectories(filepath.Dir(dir)); err != nil {
-			return err
-		}
-		return MakeDirectories(dir)
 	}
 	return err
 }
