@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs workloads on a local Tamias cluster and, when FLINK_BENCH names the runner of a real Flink (a
-# directory with run_all.sh, its environment set up), on that too, in turns: one Tamias round, one Flink round,
+# directory with cluster.py, see README.md), on that too, in turns: one Tamias round, one Flink round,
 # ROUNDS times. Prints a table with medians and ratios. Machines are noisy: only pairs of one run compare.
 #   bench/run.sh [w2] [w3] [w3ckpt] [w3tcp]        default: all
 #   RECORDS_W3=10000000 ROUNDS=1 bench/run.sh w3

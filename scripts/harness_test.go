@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 // standIn runs until it is stopped; the setting test.stubborn makes it stay.
 func standIn(ctx context.Context, cfg *config.Configuration, log *zap.Logger) error {
 	fmt.Println("output of the stand-in")
-	log.Info("up", zap.String("rest", config.RestBindPort.In(cfg).String()))
+	log.Info("job manager started", zap.String("rest", config.RestBindPort.In(cfg).String()))
 	<-ctx.Done()
 	if _, stubborn := cfg.Lookup("test.stubborn"); stubborn {
 		select {}

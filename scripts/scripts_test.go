@@ -128,7 +128,7 @@ func TestWhoIgnoresSIGTERMIsKilled(t *testing.T) {
 	if out, code := h.run("taskmanager.sh", "start"); code != 0 {
 		t.Fatalf("start: exit code %d\n%s", code, out)
 	}
-	await(t, "the stand-in", func() bool { return strings.Contains(h.log("taskexecutor", 0, ".log"), "up") })
+	await(t, "the stand-in", func() bool { return strings.Contains(h.log("taskexecutor", 0, ".log"), "manager started") })
 	pid := h.pids("taskexecutor")[0]
 	h.expect(0, fmt.Sprintf(`
 Stopping taskexecutor daemon (pid: %d) on host HOST.
@@ -156,6 +156,10 @@ func TestStartFailures(t *testing.T) {
 		{"gone at once", func(h *home) {
 			h.remove("bin/taskmanager")
 			h.write("bin/taskmanager", "#!/bin/sh\necho no reason >&2\nexit 3\n", 0o755)
+		}, "taskmanager.sh", []string{"start"}, "Error starting taskexecutor daemon.\nno reason"},
+		{"gone soon, as when its port is taken", func(h *home) {
+			h.remove("bin/taskmanager")
+			h.write("bin/taskmanager", "#!/bin/sh\nsleep 0.2\necho INFO configuration property loaded >&2\necho no reason >&2\nexit 1\n", 0o755)
 		}, "taskmanager.sh", []string{"start"}, "Error starting taskexecutor daemon.\nno reason"},
 		{"usage of jobmanager.sh", func(*home) {}, "jobmanager.sh", []string{"stat"}, "Usage: jobmanager.sh ((start|start-foreground) [HOST [WEBUIPORT]] [-D key=value ...])|stop|stop-all"},
 		{"usage of taskmanager.sh", func(*home) {}, "taskmanager.sh", nil, "Usage: taskmanager.sh ((start|start-foreground) [-D key=value ...])|stop|stop-all"},
@@ -209,7 +213,7 @@ func TestLogsOfEarlierRunsAreKept(t *testing.T) {
 		if out, code := h.run("taskmanager.sh", "start", "-D", fmt.Sprintf("test.run=%d", run)); code != 0 {
 			t.Fatalf("start: exit code %d\n%s", code, out)
 		}
-		await(t, "the stand-in", func() bool { return strings.Contains(h.log("taskexecutor", 0, ".log"), "up") })
+		await(t, "the stand-in", func() bool { return strings.Contains(h.log("taskexecutor", 0, ".log"), "manager started") })
 		h.run("taskmanager.sh", "stop")
 	}
 	for suffix, want := range map[string]string{".log": "3", ".log.1": "2", ".log.2": "1"} {

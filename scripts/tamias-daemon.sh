@@ -10,6 +10,18 @@ ACTION=${1-}
 DAEMON=${2-}
 shift $(($# < 2 ? $# : 2))
 
+# await_start PID fails when the process ends within half a second: what is wrong with a setting, a port or a
+# folder shows by then. It does not wait longer than it takes the process to say that it has started.
+await_start() {
+    local looks=10
+    [[ $DAEMON != zookeeper ]] || looks=1 # Java is slower, and says nothing of the kind
+    while ((looks-- > 0)); do
+        sleep 0.05
+        kill -0 "$1" 2>/dev/null || return 1
+        ! grep -q 'manager started {' "$LOG_FILE" || return 0
+    done
+}
+
 start_daemon() {
     local pid alive=0 launcher=() count
     lock_pid_dir
@@ -29,10 +41,9 @@ start_daemon() {
     "${launcher[@]}" nohup "${COMMAND[@]}" >"$OUT_FILE" 2>"$LOG_FILE" </dev/null 200<&- &
     pid=$!
     disown "$pid"
-    sleep 0.05
-    if ! kill -0 "$pid" 2>/dev/null; then
+    if ! await_start "$pid"; then
         echo "Error starting $DAEMON daemon."
-        tail -n 5 "$LOG_FILE" >&2
+        grep -v 'configuration property loaded' "$LOG_FILE" | tail -n 5 >&2
         exit 1
     fi
     echo "$pid" >>"$(pid_file "$DAEMON")" || exit 1

@@ -176,6 +176,19 @@ func (c *chain) Discard(ctx context.Context, completed int64) error {
 	return errors.Join(errs...)
 }
 
+// CleanUp opens and closes those operators that commit.
+func (c *chain) CleanUp(ctx context.Context, task *worker.Task) error {
+	c.task = task
+	var errs []error
+	for _, n := range c.vertex.members {
+		if n.commits {
+			_, o := n.start(nil)
+			errs = append(errs, o.open(ctx, c), o.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (c *chain) each(f func(operator) error) error {
 	for _, o := range c.operators {
 		if err := f(o); err != nil {

@@ -56,7 +56,8 @@ type TwoPhaseWriter[T any] interface {
 }
 
 // Discarder is a TwoPhaseWriter that can take back what it has prepared, so that a job that was cancelled or
-// has failed leaves nothing behind.
+// has failed leaves nothing behind. Where the process of a writer has died before the job ended, the sink is opened
+// once more instead, as after a failure, and closed.
 type Discarder interface {
 	// Discard deletes everything that is not committed: the job has ended for good, and nothing of it will be
 	// committed any more. It is called once, after Close and, when a checkpoint has completed that this writer had

@@ -68,8 +68,11 @@ type forEach[T any] struct{ f func(T) }
 
 func (s forEach[T]) Open(context.Context, Subtask, []Prepared) (Writer[T], error) { return s, nil }
 
-func (s forEach[T]) Write(_ context.Context, records []T) error {
+func (s forEach[T]) Write(ctx context.Context, records []T) error {
 	for i := range records {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		s.f(records[i])
 	}
 	return nil

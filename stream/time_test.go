@@ -174,6 +174,26 @@ func TestBackPressure(t *testing.T) {
 	})
 }
 
+// TestASlowFunctionDoesNotHoldUpTheEnd: a batch has hundreds of records.
+func TestASlowFunctionDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := 0
+		w, err := ForEach(func(int64) {
+			<-time.After(time.Second)
+			if calls++; calls == 3 {
+				cancel()
+			}
+		}).Open(ctx, Subtask{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(ctx, make([]int64, 512)); !errors.Is(err, context.Canceled) || calls != 3 {
+			t.Errorf("Write = %v after %d calls, want the end after 3", err, calls)
+		}
+	})
+}
+
 // stuckSink waits in Write until the task is cancelled.
 type stuckSink struct{}
 

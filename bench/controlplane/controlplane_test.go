@@ -31,7 +31,7 @@ func small(t *testing.T) options {
 	t.Setenv("TMPDIR", t.TempDir())
 	return options{
 		taskManagers: []int{50}, jobs: 5, ha: "local", fleets: 2, rounds: 1,
-		window: 2 * time.Second, // two heartbeats, when they are counted
+		window: 1200 * time.Millisecond, // a heartbeat at least, when they are counted
 		settle: 100 * time.Millisecond,
 	}
 }

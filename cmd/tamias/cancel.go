@@ -13,9 +13,10 @@ import (
 
 func (c *cli) cancelCommand() *cobra.Command {
 	return c.common(&cobra.Command{
-		Use:   "cancel [OPTIONS] JOBID",
-		Short: "Cancel a job",
-		Args:  cobra.ArbitraryArgs,
+		Use:               "cancel [OPTIONS] JOBID",
+		Short:             "Cancel a job",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: c.completeJobs(cobra.ShellCompDirectiveNoFileComp, func(j listedJob) bool { return !j.State.Terminal() }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return sentence("Missing JobID. Specify a JobID to cancel a job.")

@@ -112,6 +112,8 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 		failure(status, "org.apache.flink.runtime.rest.NotFoundException: this is why")
 	case request == "GET /v1/jobs/overview":
 		answer(200, map[string]any{"jobs": c.jobs})
+	case request == "GET /v1/overview":
+		answer(200, map[string]any{"taskmanagers": 1, "slots-total": 4, "slots-available": 3})
 	case request == "GET /v1/cluster/leadership":
 		answer(200, c.leadership)
 	case request == "POST /v1/jobs":

@@ -35,8 +35,14 @@ Scenarios:
 ` + scenarioHelp() + `
 What --cut can name, for the scenario partition (nothing passes, nobody is told):
 ` + cutHelp(),
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.drill(cmd, o, args[0], output) },
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return sentence("Name one scenario; tamias drill --help lists them.")
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.FixedCompletions(scenarios(), cobra.ShellCompDirectiveNoFileComp),
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.drill(cmd, o, args[0], output) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.Local, "local", false, "start a cluster for the drill and stop it afterwards")
@@ -60,6 +66,14 @@ What --cut can name, for the scenario partition (nothing passes, nobody is told)
 	f.StringVar(&c.configDir, "configDir", "", "configuration directory of a live cluster; by default $TAMIAS_CONF_DIR, $FLINK_CONF_DIR, ./conf")
 	f.StringArrayVarP(&c.dynamic, "dynamic", "D", nil, "key=value for the configuration of cluster and job; may be repeated")
 	return cmd
+}
+
+// scenarios are the names that a shell completes, with their descriptions.
+func scenarios() (names []cobra.Completion) {
+	for _, s := range drill.Scenarios {
+		names = append(names, cobra.CompletionWithDesc(s.Name, s.Doc))
+	}
+	return names
 }
 
 func scenarioHelp() string {

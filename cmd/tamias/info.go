@@ -17,9 +17,10 @@ func (c *cli) infoCommand() *cobra.Command {
 	var parallelism int
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "info [OPTIONS] PROGRAM ARGS... | JOBID",
-		Short: "Print the job graph of a program, or what a cluster knows of a job",
-		Args:  cobra.ArbitraryArgs,
+		Use:               "info [OPTIONS] (PROGRAM [ARGS...] | JOBID)",
+		Short:             "Print the job graph of a program, or what a cluster knows of a job",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: c.completeJobs(cobra.ShellCompDirectiveDefault, func(listedJob) bool { return true }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return sentence("The program or JobID was not specified.")
@@ -27,6 +28,9 @@ func (c *cli) infoCommand() *cobra.Command {
 			job, err := id.ParseJob(args[0])
 			if _, errStat := os.Stat(args[0]); err == nil && errStat != nil {
 				return c.infoJob(cmd.Context(), job, asJSON)
+			}
+			if err := checkParallelism(cmd, parallelism); err != nil {
+				return err
 			}
 			return c.infoProgram(cmd.Context(), args[0], args[1:], parallelism)
 		},
@@ -86,7 +90,7 @@ func (c *cli) printDetails(d protocol.JobDetails) {
 	}
 	line("Job", "%s", o.ID)
 	line("Name", "%s", o.Name)
-	line("State", "%s, %s", o.State, taskLine(o))
+	line("State", "%s", stateLine(o))
 	if d.Waiting != "" {
 		line("Waiting", "%s", d.Waiting)
 	}
@@ -96,7 +100,7 @@ func (c *cli) printDetails(d protocol.JobDetails) {
 	}
 	line("Started", "%s%s (%s)", o.Start.Format(time.DateTime), end, ran.Round(time.Second))
 	line("Restarts", "%d", o.Restarts)
-	line("Adoptions", "%d: new leaders that took the running job over", o.Adoptions)
+	line("Adoptions", "%d (new leaders that took the running job over)", o.Adoptions)
 	if d.JobMasterEpoch > 0 {
 		line("Epoch", "%d", d.JobMasterEpoch)
 	}
@@ -109,7 +113,7 @@ func (c *cli) printDetails(d protocol.JobDetails) {
 	}
 	c.printVertices(d)
 	for _, f := range d.Failures {
-		fmt.Fprintf(c.stdout, "\n%s failure%s: %s\n", f.At.Format(time.DateTime), ofTask(f), f.Failure.Message)
+		fmt.Fprintf(c.stdout, "\n%s failure%s: %s\n", f.At.Format(time.DateTime), ofTask(f), message(f))
 		if f.Failure.Stack != "" {
 			fmt.Fprintln(c.stdout, f.Failure.Stack)
 		}

@@ -74,7 +74,8 @@ func (c *cli) leadersCommand() *cobra.Command {
 		Long: "Shows the processes that lead the components of the cluster and its jobs, and the history of leaders: when the\n" +
 			"loss of the one before was noticed and why it had left, and the milliseconds from then until the new leader had\n" +
 			"won its epoch, had read the stores, was confirmed, and had adopted all tasks.",
-		Args: cobra.NoArgs,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
 				return sentence("The output format %q is unknown: expected table or json.", output)
@@ -162,7 +163,7 @@ func printTotals(w io.Writer, totals leaderCounter) error {
 	fmt.Fprintln(w)
 	for _, component := range clusterComponents {
 		if n := totals.Changes[component]; n > 0 {
-			fmt.Fprintf(w, "%s: %d changes of leaders, %s without one in all\n", component, n,
+			fmt.Fprintf(w, "%s: %s of leaders, %s without one in all\n", component, counted(n, "change"),
 				time.Duration(totals.LeaderlessMS[component])*time.Millisecond)
 		}
 	}

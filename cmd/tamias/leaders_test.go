@@ -42,7 +42,7 @@ func TestLeaders(t *testing.T) {
 		"2024-03-01 10:20:30.000  dispatcher                            2      b:22    process-gone  a:11    0.4  2.1   2.9        -        -\n"+
 		"2024-03-01 10:19:30.000  dispatcher                            1      a:11    first         -       0.3  -     -          -        -\n"+
 		"\n"+
-		"dispatcher: 1 changes of leaders, 1.003s without one in all\n"+
+		"dispatcher: 1 change of leaders, 1.003s without one in all\n"+
 		"adoptions of jobs: 1; tasks that ran on: 8, that did not: 0\n", "")
 }
 

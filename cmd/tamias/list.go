@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,9 +25,10 @@ type listedJob struct {
 func (c *cli) listCommand() *cobra.Command {
 	var running, scheduled, all bool
 	cmd := &cobra.Command{
-		Use:   "list [OPTIONS]",
-		Short: "List running and scheduled jobs",
-		Args:  cobra.NoArgs,
+		Use:               "list [OPTIONS]",
+		Short:             "List running and scheduled jobs",
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if all || !running && !scheduled {
 				running, scheduled = true, true
@@ -46,15 +49,12 @@ func (c *cli) list(cmd *cobra.Command, running, scheduled, ended bool) error {
 	}
 	defer client.close()
 	fmt.Fprintln(c.stdout, "Waiting for response...")
-	var answer struct {
-		Jobs []listedJob `json:"jobs"`
-	}
-	if err := client.get(cmd.Context(), "/jobs/overview", &answer); err != nil {
+	jobs, err := client.jobs(cmd.Context())
+	if err != nil {
 		return fail(err, "Failed to retrieve job list.")
 	}
-	slices.SortStableFunc(answer.Jobs, func(a, b listedJob) int { return int(a.Start - b.Start) })
 	groups := map[string][]listedJob{}
-	for _, j := range answer.Jobs {
+	for _, j := range jobs {
 		switch {
 		case j.State.Terminal():
 			groups["ended"] = append(groups["ended"], j)
@@ -74,6 +74,16 @@ func (c *cli) list(cmd *cobra.Command, running, scheduled, ended bool) error {
 		c.printJobs("---------------------- Terminated Jobs -----------------------", "", groups["ended"])
 	}
 	return nil
+}
+
+// jobs are those that the cluster knows, in the order of their start.
+func (c *client) jobs(ctx context.Context) ([]listedJob, error) {
+	var answer struct {
+		Jobs []listedJob `json:"jobs"`
+	}
+	err := c.get(ctx, "/jobs/overview", &answer)
+	slices.SortStableFunc(answer.Jobs, func(a, b listedJob) int { return cmp.Compare(a.Start, b.Start) })
+	return answer.Jobs, err
 }
 
 func (c *cli) printJobs(header, none string, jobs []listedJob) {

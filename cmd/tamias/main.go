@@ -110,10 +110,31 @@ func (c *cli) root() *cobra.Command {
 				"Specify the version option (-v or --version) to print Tamias version.", args[0])
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetUsageTemplate(usageTemplate)
+	root.ValidArgsFunction = cobra.NoFileCompletions
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
 	root.AddCommand(c.runCommand(), c.listCommand(), c.cancelCommand(), c.infoCommand(), c.leadersCommand(), c.drillCommand(), c.versionCommand())
 	return root
+}
+
+const usageTemplate = `Usage:
+  {{.UseLine}}{{if .HasAvailableSubCommands}}
+
+Actions:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Options:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
+
+"{{.CommandPath}} ACTION --help" tells more about an action.{{end}}
+`
+
+// noArguments is for commands that take options only.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return sentence("Unexpected argument %q: %s takes options only.", args[0], cmd.CommandPath())
+	}
+	return nil
 }
 
 // common adds the options that every command which talks to a cluster has.

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"syscall"
 
 	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/worker"
@@ -53,7 +55,7 @@ func (c *cli) build(ctx context.Context, pkg string) (program, error) {
 		p.remove()
 		return program{}, fail(err, "Could not build %s.", pkg)
 	}
-	if _, err := os.Stat(p.path); err != nil {
+	if info, err := os.Stat(p.path); err != nil || info.Mode()&0o111 == 0 { // of other packages it makes nothing, or an archive
 		p.remove()
 		return program{}, sentence("%s is not a main package: go build made no program of it.", pkg)
 	}
@@ -85,6 +87,9 @@ func (c *cli) plan(ctx context.Context, p program, args, defaults []string, stdo
 		var exited *exec.ExitError
 		if errors.As(err, &exited) {
 			return nil, fail(fmt.Errorf("%s ended with %s while it built its job graph", p.path, exited), "The main method caused an error.")
+		}
+		if errors.Is(err, syscall.ENOEXEC) {
+			err = fmt.Errorf("it is no program for this machine, which is %s/%s", runtime.GOOS, runtime.GOARCH)
 		}
 		return nil, fail(err, "Could not start %s.", p.path)
 	}

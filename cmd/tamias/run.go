@@ -28,7 +28,7 @@ type runOptions struct {
 func (c *cli) runCommand() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run [OPTIONS] PROGRAM ARGS...",
+		Use:   "run [OPTIONS] PROGRAM [ARGS...]",
 		Short: "Submit a job and wait for its end",
 		Long: "Submit a job and wait for its end.\n\nPROGRAM is a Go program that uses the stream package: its binary, or the directory of its package, which\n" +
 			"is built first. Options come before it; what follows it are its own arguments.",
@@ -36,6 +36,9 @@ func (c *cli) runCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return sentence("The program was not specified.")
+			}
+			if err := checkParallelism(cmd, o.parallelism); err != nil {
+				return err
 			}
 			return c.run(cmd.Context(), o, args[0], args[1:])
 		},
@@ -89,11 +92,16 @@ func (c *cli) run(ctx context.Context, o runOptions, arg string, args []string) 
 	return c.report(w.wait(ctx))
 }
 
+// checkParallelism refuses a value of -p that is none.
+func checkParallelism(cmd *cobra.Command, n int) error {
+	if cmd.Flags().Changed("parallelism") && n < 1 {
+		return sentence("The parallelism must be a positive number: %d", n)
+	}
+	return nil
+}
+
 // prepare makes the job graph as it will be submitted, the job ID apart.
 func (c *cli) prepare(ctx context.Context, p program, args []string, parallelism int, cfg *config.Configuration, stdout io.Writer) (*jobgraph.JobGraph, error) {
-	if parallelism < 0 {
-		return nil, sentence("The parallelism must be a positive number: %d", parallelism)
-	}
 	parallelism = cmp.Or(parallelism, config.DefaultParallelism.In(cfg))
 	g, err := c.plan(ctx, p, args, programDefaults(cfg, parallelism), stdout)
 	if err != nil {

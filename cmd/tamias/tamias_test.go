@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{nil, "\nPlease specify an action." + hint},
 		{[]string{"explode"}, "\"explode\" is not a valid action.\n\nValid actions are \"run\", \"list\", \"info\", \"cancel\", \"leaders\", \"drill\", or \"version\".\n\nSpecify the version option (-v or --version) to print Tamias version." + hint},
 		{[]string{"list", "--what"}, "unknown flag: --what" + hint},
+		{[]string{"list", "all"}, "Unexpected argument \"all\": tamias list takes options only." + hint},
+		{[]string{"drill"}, "Name one scenario; tamias drill --help lists them." + hint},
+		{[]string{"run", "-p", "0", "x"}, "The parallelism must be a positive number: 0" + hint},
+		{[]string{"info", "-p", "-1", "x"}, "The parallelism must be a positive number: -1" + hint},
 		{[]string{"cancel"}, "Missing JobID. Specify a JobID to cancel a job." + hint},
 		{[]string{"run"}, "The program was not specified." + hint},
 		{[]string{"run", "./nothing-here"}, "no such file or directory" + hint},
@@ -141,7 +146,7 @@ func TestRunDetached(t *testing.T) {
 func TestRunToTheEnd(t *testing.T) {
 	c := newCluster(t)
 	c.script = []protocol.JobDetails{
-		detailsOf(protocol.JobInitializing),
+		detailsOf(protocol.JobInitializing, func(d *protocol.JobDetails) { d.Overview.Tasks = map[protocol.TaskState]int{protocol.Running: 0} }),
 		detailsOf(protocol.JobRunning),
 		detailsOf(protocol.JobRunning, func(d *protocol.JobDetails) {
 			d.JobMasterEpoch = 2
@@ -149,15 +154,16 @@ func TestRunToTheEnd(t *testing.T) {
 		}),
 		detailsOf(protocol.JobFinished, func(d *protocol.JobDetails) {
 			d.Overview.Tasks = map[protocol.TaskState]int{protocol.Finished: 2}
+			d.Overview.Restarts = 1
 		}),
 	}
 	r := tamias(t, "run", "-m", c.address(), "--job-id", theJob.String(), newProgram(t), "x")
 	job := theJob.String()
 	r.check(t, 0, "hello from main\nJob has been submitted with JobID "+job+"\nProgram execution finished\nJob with JobID "+job+" has finished.\nJob Runtime: 1500 ms\n\n", "")
 	for _, want := range []string{
-		"Job is INITIALIZING, 2 of 2 tasks running", "Job is RUNNING, 2 of 2 tasks running",
+		"Job is INITIALIZING\n", "Job is RUNNING, 2 of 2 tasks running",
 		"Another JobManager leads the job now (epoch 2 after 1).", "Checkpoint 7 completed (2.0 KiB in 30ms)",
-		"Job is FINISHED, 0 of 2 tasks running, 2 finished",
+		"Job is FINISHED, 0 of 2 tasks running, 2 finished, 1 restart so far\n",
 	} {
 		if !strings.Contains(r.stderr, want) {
 			t.Errorf("progress %q lacks %q", r.stderr, want)
@@ -169,7 +175,7 @@ func TestRunOfAFailingJob(t *testing.T) {
 	c := newCluster(t)
 	c.script = []protocol.JobDetails{detailsOf(protocol.JobFailed, func(d *protocol.JobDetails) {
 		d.Failures = []protocol.JobFailure{{At: started, Task: "numbers (1/2)", TaskManager: "tm-1", Failure: protocol.Failure{
-			Message: "panic: index out of range", Stack: "goroutine 7 [running]:\nmain.main()\n",
+			Message: "numbers (1/2): panic: index out of range", Stack: "goroutine 7 [running]:\nmain.main()\n",
 		}}}
 	})}
 	r := tamias(t, "run", "-m", c.address(), newProgram(t), "x")
@@ -193,7 +199,74 @@ func TestRunRefused(t *testing.T) {
 	if err := os.WriteFile(text, []byte("no program"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	library := t.TempDir()
+	for name, content := range map[string]string{"go.mod": "module library\n", "library.go": "package library\n"} {
+		if err := os.WriteFile(library+"/"+name, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tamias(t, "run", library).check(t, 1, library+" is not a main package: go build made no program of it."+hint, "")
 	tamias(t, "run", text).check(t, 1, text+" is not executable. A job is a Go program: build it, or name the directory of its package."+hint, "")
+}
+
+func TestProgramOfAnotherMachine(t *testing.T) {
+	program := t.TempDir() + "/job"
+	if err := os.WriteFile(program, []byte("\x7fELF of another machine"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tamias(t, "run", program).check(t, 1, "", "it is no program for this machine, which is "+runtime.GOOS+"/"+runtime.GOARCH)
+}
+
+// The shell is offered the jobs that can be cancelled, with what they are.
+func TestCompletionOfJobs(t *testing.T) {
+	c := newCluster(t)
+	job := func(id string, state protocol.JobState) map[string]any {
+		return map[string]any{"jid": strings.Repeat(id, 32), "name": "n", "state": state, "start-time": 1}
+	}
+	c.jobs = []map[string]any{job("a", protocol.JobRunning), job("b", protocol.JobFinished)}
+	running := strings.Repeat("a", 32) + "\tn (RUNNING)\n"
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"cancel", "-m", c.address(), ""}, running + ":4\n"},
+		{[]string{"cancel", "-m", c.address(), strings.Repeat("a", 32), ""}, ":4\n"},
+		{[]string{"cancel", "-m", "127.0.0.1:1", ""}, ":4\n"},
+		{[]string{"info", "-m", c.address(), ""}, running + strings.Repeat("b", 32) + "\tn (FINISHED)\n:0\n"},
+		{[]string{"list", "-m", c.address(), ""}, ":4\n"},
+	} {
+		if r := tamias(t, append([]string{"__complete"}, tc.args...)...); r.code != 0 || r.stdout != tc.want {
+			t.Errorf("%q: %+v, want %q", tc.args, r, tc.want)
+		}
+	}
+}
+
+// Who waits for a job that waits for slots learns how many there are, once.
+func TestWaitingForSlotsIsExplained(t *testing.T) {
+	c := newCluster(t)
+	waits := detailsOf(protocol.JobCreated, func(d *protocol.JobDetails) { d.Waiting = "the job needs 9 slots, has 0" })
+	var progress bytes.Buffer
+	w := watcher{client: &client{locator: fixed(c.server.URL), http: c.server.Client()}, job: theJob, out: &progress}
+	look := func(d protocol.JobDetails, waited time.Duration) {
+		if !w.slotlessFrom.IsZero() {
+			w.slotlessFrom = w.slotlessFrom.Add(-waited)
+		}
+		w.tellSlots(t.Context(), d)
+		w.last = d
+	}
+	const said = "The cluster has 1 TaskManager with 4 slots, 3 of them free."
+	for i, step := range []struct {
+		details protocol.JobDetails
+		waited  time.Duration
+		want    int
+	}{
+		{waits, 0, 0}, {waits, slotPatience, 1}, {waits, slotPatience, 1}, {detailsOf(protocol.JobRunning), 0, 1},
+		{waits, slotPatience, 1}, {waits, slotPatience, 2},
+	} {
+		if look(step.details, step.waited); strings.Count(progress.String(), said) != step.want {
+			t.Errorf("look %d: progress %q, want the explanation %d times", i, &progress, step.want)
+		}
+	}
 }
 
 func TestInterruptLeavesTheJobAlone(t *testing.T) {

@@ -18,6 +18,8 @@ const (
 	pollPause = 250 * time.Millisecond
 	// checkpointPause is the least time between two lines about checkpoints.
 	checkpointPause = 5 * time.Second
+	// slotPatience is how long a job may wait for slots without an explanation.
+	slotPatience = 2 * time.Second
 )
 
 // watcher follows a job to its end and says what happens to it.
@@ -31,6 +33,7 @@ type watcher struct {
 	last         protocol.JobDetails // as seen last
 	checkpointAt time.Time           // of the last line about checkpoints
 	silentSince  time.Time           // zero while we get answers
+	slotlessFrom time.Time           // zero while the job does not wait for slots, or that was explained
 }
 
 // wait returns the job's details when it has ended. Leaders may come and go meanwhile.
@@ -42,6 +45,7 @@ func (w *watcher) wait(ctx context.Context) (protocol.JobDetails, error) {
 		case err == nil:
 			w.answered()
 			w.tell(d)
+			w.tellSlots(ctx, d)
 			if w.last = d; d.Overview.State.Terminal() {
 				return d, nil
 			}
@@ -96,17 +100,43 @@ func (w *watcher) tell(d protocol.JobDetails) {
 		w.say("Another JobManager leads the job now (epoch %d after %d).", d.JobMasterEpoch, w.last.JobMasterEpoch)
 	}
 	w.tellFailures(d, first)
+	if is.State.Terminal() { // the last checkpoint belongs before the end
+		w.tellCheckpoint(d)
+	}
 	if is.State != was.State || taskLine(is) != taskLine(was) || !sameWaiting(d.Waiting, w.last.Waiting) {
-		line := fmt.Sprintf("Job is %s, %s", is.State, taskLine(is))
+		line := "Job is " + stateLine(is)
 		if is.Restarts > 0 {
-			line += fmt.Sprintf(", %d restarts so far", is.Restarts)
+			line += ", " + counted(is.Restarts, "restart") + " so far"
 		}
 		if d.Waiting != "" {
 			line += "; waiting: " + d.Waiting
 		}
 		w.say("%s", line)
 	}
-	w.tellCheckpoint(d)
+	if !is.State.Terminal() {
+		w.tellCheckpoint(d)
+	}
+}
+
+// tellSlots says, once for each wait for slots that is no moment's, what the cluster has.
+func (w *watcher) tellSlots(ctx context.Context, d protocol.JobDetails) {
+	switch was, is := strings.Contains(w.last.Waiting, "slots"), strings.Contains(d.Waiting, "slots"); {
+	case !is:
+		w.slotlessFrom = time.Time{}
+	case !was:
+		w.slotlessFrom = time.Now()
+	case !w.slotlessFrom.IsZero() && time.Since(w.slotlessFrom) >= slotPatience:
+		w.slotlessFrom = time.Time{}
+		var cluster struct {
+			TaskManagers int `json:"taskmanagers"`
+			Slots        int `json:"slots-total"`
+			Free         int `json:"slots-available"`
+		}
+		if err := w.client.once(ctx, call{method: http.MethodGet, path: "/overview"}, &cluster); err == nil {
+			w.say("The cluster has %s with %s, %d of them free. Start more TaskManagers (scripts/taskmanager.sh start), or use less parallelism (-p).",
+				counted(cluster.TaskManagers, "TaskManager"), counted(cluster.Slots, "slot"), cluster.Free)
+		}
+	}
 }
 
 // sameWaiting reports whether two reasons for waiting differ in nothing but figures, such as the seconds
@@ -132,7 +162,7 @@ func (w *watcher) tellFailures(d protocol.JobDetails, first bool) {
 	}
 	for i := len(d.Failures) - 1; i >= 0; i-- {
 		if f := d.Failures[i]; f.At.After(seen) {
-			w.say("Failure%s: %s", ofTask(f), f.Failure.Message)
+			w.say("Failure%s: %s", ofTask(f), message(f))
 		}
 	}
 }
@@ -156,6 +186,27 @@ func ofTask(f protocol.JobFailure) string {
 		b.WriteString(" at " + string(f.TaskManager))
 	}
 	return b.String()
+}
+
+// message is what was said of a failure, without the name of the task, which ofTask says.
+func message(f protocol.JobFailure) string { return strings.TrimPrefix(f.Failure.Message, f.Task+": ") }
+
+// counted is "1 restart" or "2 restarts".
+func counted[N int | int64](n N, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// stateLine is a job's state and, once it has tasks, how many run.
+func stateLine(o protocol.JobOverview) string {
+	for _, n := range o.Tasks {
+		if n > 0 {
+			return string(o.State) + ", " + taskLine(o)
+		}
+	}
+	return string(o.State)
 }
 
 // taskLine counts tasks: those that run or have ended, of all; others by state.
@@ -202,7 +253,7 @@ func (c *cli) report(d protocol.JobDetails, err error) error {
 	cause := "no cause is known"
 	if len(d.Failures) > 0 {
 		f := d.Failures[0]
-		cause = f.Failure.Message
+		cause = message(f)
 		if where := ofTask(f); where != "" {
 			cause = "Failure" + where + ": " + cause
 		}

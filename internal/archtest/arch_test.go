@@ -20,6 +20,7 @@ const module = "github.com/tamias-project/tamias/"
 // below a named one share its rung and may import it.
 var ladder = map[string]int{
 	"id":              0,
+	"httpserver":      0,
 	"config":          1,
 	"logging":         1,
 	"metrics":         1,

@@ -125,8 +125,11 @@ func (s *ZooKeeperServer) Start() error {
 }
 
 // Mode is leader or follower, and "" when the server serves nobody.
-func (s *ZooKeeperServer) Mode() string {
-	c, err := net.DialTimeout("tcp", s.Address(), time.Second)
+func (s *ZooKeeperServer) Mode() string { return ZooKeeperMode(s.Address()) }
+
+// ZooKeeperMode is what the server at host:port is, leader, follower or standalone, and "" when it serves nobody.
+func ZooKeeperMode(address string) string {
+	c, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
 		return ""
 	}

@@ -25,6 +25,13 @@ var fencing = []mutant{
 		tests: []test{simulation(50), unit("haservices/embedded", "TestConformance")},
 	},
 	{
+		name: "wrong address announced", breaks: "a JobManager that others cannot reach does not contend, and shoots nobody",
+		file:  "pkg/entrypoint/clusterentrypoint.go",
+		old:   `if !highlyAvailable(e.cfg) {`,
+		new:   `if e.cfg != nil {`,
+		tests: []test{unit("entrypoint", "TestAWrongAddressIsNotAnnounced")},
+	},
+	{
 		name: "local: no epoch check", breaks: "a deposed leader's write fails, always",
 		file:  "pkg/haservices/local/term.go",
 		old:   `if epoch != t.token.Epoch() || !t.latch.current(t.lock) {`,

@@ -115,6 +115,20 @@ var adoption = []mutant{
 		tests: []test{simulation(200), lesson("TestAnAcknowledgementThatNobodyExpectsDeletesNothing")},
 	},
 	{
+		name: "a leader that is cut off blames others", breaks: "tasks run on when the leader is cut off from all TaskManagers",
+		file:  "pkg/rpc/followers.go",
+		old:   `return now.Sub(f.heard) >= timeout/2`,
+		new:   `return false`,
+		tests: []test{lesson("TestALeaderThatHearsNobodyHandsOver")},
+	},
+	{
+		name: "slots of tasks time out", breaks: "a slot with tasks is nobody else's",
+		file:  "pkg/taskmanager/job.go",
+		old:   `j.tm.slots.accept(j.id, []id.Allocation{task.Allocation})`,
+		new:   `_ = task`,
+		tests: []test{unit("taskmanager", "TestSlotsOfTasksDoNotTimeOut")},
+	},
+	{
 		name: "resource manager forgets held slots", breaks: "a new ResourceManager gives nothing that is held",
 		file:  "pkg/resourcemanager/core.go",
 		old:   `given[j.id] = len(j.held)`,

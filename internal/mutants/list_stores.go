@@ -40,8 +40,8 @@ var stores = []mutant{
 	{
 		name: "counter starts again", breaks: "checkpoint IDs rise across leaders",
 		file:  "pkg/haservices/counter.go",
-		old:   `node.Last++`,
-		new:   "if node.Epoch != token.Epoch() {\n\t\t\tnode.Last = 0\n\t\t}\n\t\tnode.Last++",
+		old:   `node.Last = max(node.Last, c.highest(0)) + 1`,
+		new:   "if node.Epoch != token.Epoch() {\n\t\t\tnode.Last = 0\n\t\t}\n\t\tnode.Last = max(node.Last, c.highest(0)) + 1",
 		tests: []test{simulation(10), unit("haservices", "TestCheckpointIDsAreUnique")},
 	},
 	{
@@ -71,6 +71,41 @@ var stores = []mutant{
 		old:   `if !ok || n >= cp.ID || slices.Contains(nodes, fmt.Sprintf("%019d", n)) {`,
 		new:   `if !ok || n == cp.ID || slices.Contains(nodes, fmt.Sprintf("%019d", n)) {`,
 		tests: []test{unit("haservices", "TestCheckpointsAreSubsumed")},
+	},
+	{
+		name: "foreign storage is taken", breaks: "of two clusters with one storage directory the second one does not lead",
+		file:  "pkg/haservices/storage.go",
+		old:   `if node.ID != "" && node.Claimed || file.ID != "" && file.ID != node.ID {`,
+		new:   `if node.ID != "" && node.Claimed {`,
+		tests: []test{unit("haservices", "TestTwoClustersOneStorageDirectory")},
+	},
+	{
+		name: "storage claimed before its file", breaks: "a claim that was interrupted is finished by the next leader",
+		file:  "pkg/haservices/storage.go",
+		old:   `node.ID = rand.Text()`,
+		new:   `node.ID, node.Claimed = rand.Text(), true`,
+		tests: []test{unit("haservices", "TestClaimsThatAreInterrupted")},
+	},
+	{
+		name: "missing storage is taken for empty", breaks: "a storage directory that is not there is not begun anew",
+		file:  "pkg/haservices/storage.go",
+		old:   `if node.ID != "" && node.Claimed || file`,
+		new:   `if node.ID != "" && node.ID == file.ID || file`,
+		tests: []test{unit("haservices", "TestAMissingStorageDirectoryIsWaitedFor")},
+	},
+	{
+		name: "directories of others", breaks: "a node is not lost with a directory that its maker did not live to sync",
+		file:  "pkg/haservices/internal/nodes/directories.go",
+		old:   `if info.ModTime().Equal(n.durable) {`,
+		new:   `if !info.ModTime().Equal(n.durable) {`,
+		tests: []test{unit("haservices/internal/nodes", "TestDirectoriesOfOthersAreMadeDurable")},
+	},
+	{
+		name: "storage not claimed", breaks: "files and nodes of two clusters are never mixed",
+		file:  "pkg/dispatcher/term.go",
+		old:   `lists.Go(func() error { return t.cfg.Services.ClaimStorage(listing, t.cfg.Election, t.token) })`,
+		new:   "",
+		tests: []test{unit("dispatcher", "TestADispatcherLeavesForeignFilesAlone")},
 	},
 	{
 		name: "files before pointers", breaks: "never a pointer without its file",

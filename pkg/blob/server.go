@@ -2,7 +2,6 @@ package blob
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tamias-project/tamias/pkg/httpserver"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
 )
@@ -50,24 +50,7 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       time.Minute,
 		ErrorLog:          zap.NewStdLog(s.cfg.Log),
 	}
-	stopped := make(chan struct{})
-	defer func() { <-stopped }()
-	served, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer close(stopped)
-		<-served.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	}()
-	err := server.Serve(s.cfg.Listener)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("serve blobs on %s: %w", s.cfg.Listener.Addr(), err)
+	return httpserver.Run(ctx, server, s.cfg.Listener, shutdownGrace)
 }
 
 // Handler is what Run serves.

@@ -93,10 +93,6 @@ func (c *Coordinator) Enabled() bool { return c.cfg.Checkpointing.Interval > 0 }
 // Latest is the newest completed checkpoint, or nil.
 func (c *Coordinator) Latest() *Completed { return c.latest }
 
-// Storing reports whether the fate of a checkpoint is being decided in the store: until Stored, nobody
-// may choose a checkpoint to restore from.
-func (c *Coordinator) Storing() bool { return c.phase == storing }
-
 // Directory is where checkpoint n of job lies: DIR/<jobid>/chk-<n>.
 func Directory(dir string, job id.Job, n int64) string {
 	return JobDirectory(dir, job) + fmt.Sprintf("/chk-%d", n)
@@ -119,7 +115,8 @@ func (c *Coordinator) Begin(now time.Time, tasks []Task, first time.Duration) []
 }
 
 // Suspend says that not all tasks run any more. A checkpoint that waits for acknowledgements is given
-// up, which is not counted as its failure; one that is being stored is not: see Storing.
+// up, which is not counted as its failure; one that is being stored is not: until Stored,
+// nobody may choose a checkpoint to restore from.
 func (c *Coordinator) Suspend(now time.Time, reason string) []Action {
 	c.tasks, c.last, c.due = nil, false, time.Time{}
 	if c.phase != pending {

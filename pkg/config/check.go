@@ -29,8 +29,9 @@ func (c *Configuration) CheckCluster() error {
 	if HeartbeatInterval.In(c) >= HeartbeatTimeout.In(c) {
 		fail(HeartbeatInterval.Key, "(%s) must be less than %s (%s)", HeartbeatInterval.In(c), HeartbeatTimeout.Key, HeartbeatTimeout.In(c))
 	}
-	if LeaderProbeInterval.In(c) >= LeaderProbeTimeout.In(c) {
-		fail(LeaderProbeInterval.Key, "(%s) must be less than %s (%s)", LeaderProbeInterval.In(c), LeaderProbeTimeout.Key, LeaderProbeTimeout.In(c))
+	if 4*LeaderProbeInterval.In(c) > LeaderProbeTimeout.In(c) {
+		fail(LeaderProbeInterval.Key, "(%s) must be at most a quarter of %s (%s): one late sign of life must not look like silence",
+			LeaderProbeInterval.In(c), LeaderProbeTimeout.Key, LeaderProbeTimeout.In(c))
 	}
 	if DefaultParallelism.In(c) > PipelineMaxParallelism.In(c) {
 		fail(DefaultParallelism.Key, "(%d) must not exceed %s (%d)", DefaultParallelism.In(c), PipelineMaxParallelism.Key, PipelineMaxParallelism.In(c))

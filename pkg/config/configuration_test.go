@@ -251,6 +251,8 @@ func TestCheckCluster(t *testing.T) {
 		{"no storageDir", map[string]string{"high-availability.type": "local"}, "high-availability.storageDir must be set"},
 		{"no quorum", map[string]string{"high-availability.type": "zookeeper", "high-availability.storageDir": "/x"}, "quorum must be set"},
 		{"heartbeats", map[string]string{"heartbeat.interval": "5 s", "heartbeat.timeout": "5 s"}, "heartbeat.interval (5s) must be less than heartbeat.timeout (5s)"},
+		{"quick probe", map[string]string{"high-availability.leader-probe.timeout": "100 ms"}, ""},
+		{"lazy probe", map[string]string{"high-availability.leader-probe.interval": "501 ms"}, "high-availability.leader-probe.interval (501ms) must be at most a quarter of"},
 		{"TLS", map[string]string{"security.ssl.rest.enabled": "true"}, "asks for TLS"},
 		{"no TLS", map[string]string{"security.ssl.rest.enabled": "false"}, ""},
 		{"parallelism", map[string]string{"parallelism.default": "129"}, "must not exceed"},

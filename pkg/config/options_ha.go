@@ -47,13 +47,13 @@ var (
 
 	// LeaderProbeEnabled turns the watch over the leader's process on.
 	LeaderProbeEnabled = define(availability, boolean, Description{Key: "high-availability.leader-probe.enabled", Default: "true",
-		Doc: "Whether the next in line watches the process of the leader and takes over when it is gone or frozen, long before its session times out."})
-	// LeaderProbeInterval is the pause between two probes of a live leader.
-	LeaderProbeInterval = define(availability, positive(), Description{Key: "high-availability.leader-probe.interval", Default: "500 ms",
-		Doc: "Pause between two probes of the leader."})
+		Doc: "Whether the next in line watches the process of the leader and takes over when it is gone or frozen, long before its session times out. Costs one stream from the next in line to the leader's process (local: from each standby), and a small message on it in each interval. Off, a killed leader of type zookeeper is missed only when its session ends, and a frozen one of type local never."})
+	// LeaderProbeInterval is the pause between two signs of life of a watched leader; 0 = a quarter of LeaderProbeTimeout.
+	LeaderProbeInterval = define(availability, positive(), Description{Key: "high-availability.leader-probe.interval",
+		Doc: "Pause between two signs of life that a watched leader gives: at least 10 ms, at most a quarter of the timeout, which is also the default. It bounds nothing by itself: a killed leader is noticed at once, a frozen one after the timeout. Shorter costs messages; longer lets fewer late ones look like silence."})
 	// LeaderProbeTimeout is how long a leader may stay silent before it is evicted.
 	LeaderProbeTimeout = define(availability, positive(), Description{Key: "high-availability.leader-probe.timeout", Default: "2 s",
-		Doc: "A leader that has not answered for this long is evicted. Evicting a live one is safe and costs no task."})
+		Doc: "A leader that has not answered for this long is evicted (zookeeper: it is asked through ZooKeeper after half of it; local: it is killed). Shorter finds frozen leaders and lost hosts sooner, and evicts leaders on busy machines more often, which is safe and costs no task, but with local a process."})
 
 	// ZooKeeperQuorum is the comma-separated host:port list of the ZooKeeper servers.
 	ZooKeeperQuorum = define(availability, text, Description{Key: "high-availability.zookeeper.quorum", Older: []string{"recovery.zookeeper.quorum"},

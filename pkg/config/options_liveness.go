@@ -33,6 +33,9 @@ var (
 	// JobOrphanTimeout is how long tasks run on without a master.
 	JobOrphanTimeout = define(liveness, positive(), Description{Key: "taskmanager.job.orphan-timeout", Default: "5 min",
 		Doc: "How long the tasks of a job run on without a JobMaster before the TaskManager gives them up. Not in Flink, where it is 0."})
+	// TaskCancellationTimeout is how long a task may take to end when it is cancelled.
+	TaskCancellationTimeout = define(liveness, duration, Description{Key: "task.cancellation.timeout", Default: "3 min",
+		Doc: "A job's process with a task that has not ended this long after it was cancelled is killed, so that the job can go on. 0 for never. Flink ends the whole TaskManager."})
 	// JobMasterAdoptionTimeout is how long a new JobMaster waits for the tasks of its predecessor.
 	JobMasterAdoptionTimeout = define(liveness, positive(), Description{Key: "jobmaster.adoption-timeout", Default: "30 s",
 		Doc: "How long a new JobMaster waits for TaskManagers to report running tasks before it restarts those that nobody reported. Not in Flink."})

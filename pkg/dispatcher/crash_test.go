@@ -250,7 +250,7 @@ func flap(t *testing.T, w *world, seed uint64) {
 	acknowledged := map[id.Job]protocol.JobState{}
 	var clients sync.WaitGroup
 	for i := range 12 {
-		pause := time.Duration(random.Int64N(int64(20 * time.Second)))
+		pause := time.Duration(random.Int64N(int64(40 * time.Second)))
 		state := []protocol.JobState{protocol.JobFinished, protocol.JobCanceled, ""}[i%3]
 		clients.Go(func() {
 			sleep(t.Context(), pause)
@@ -274,7 +274,7 @@ func flap(t *testing.T, w *world, seed uint64) {
 			}
 		})
 	}
-	for began := time.Now(); time.Since(began) < 30*time.Second; {
+	for began := time.Now(); time.Since(began) < time.Minute; {
 		sleep(t.Context(), 50*time.Millisecond)
 		name := names[random.IntN(len(names))]
 		if random.IntN(20) == 0 {

@@ -66,25 +66,54 @@ func (e *ClusterEntrypoint) runCluster(ctx context.Context) error {
 	servers.Go(func() error { return wrap("blob server", e.blobs.Run(serversCtx)) })
 	servers.Go(func() error { return runReporter(serversCtx, e.metrics, e.log) })
 
+	err := e.checkAddress(ctx)
+	if err == nil {
+		err = e.runComponents(ctx, serversCtx, stop)
+	}
+	err = errors.Join(err, e.closeServices(context.WithoutCancel(ctx)))
+	stopServers()
+	return errors.Join(servers.Wait(), err)
+}
+
+// checkAddress keeps a JobManager from contending whose address, which its successors watch, is wrong.
+func (e *ClusterEntrypoint) checkAddress(ctx context.Context) error {
+	if !highlyAvailable(e.cfg) {
+		return nil
+	}
+	if err := checkOwnAddress(ctx, e.cfg, e.transport, e.log); err != nil {
+		return startup("RPC service", err)
+	}
+	return nil
+}
+
+// runComponents runs the contenders until ctx or servers ends, one of them fails, or somebody calls stop.
+func (e *ClusterEntrypoint) runComponents(ctx, servers context.Context, stop func()) error {
 	components, componentsCtx := errgroup.WithContext(ctx)
 	components.Go(func() error { return e.jobManager(stop).Run(componentsCtx) })
 	components.Go(func() error { return wrap("REST endpoint", e.restEndpoint().Run(componentsCtx)) })
+	components.Go(func() error { return checkOwner(componentsCtx, e.services) })
 	components.Go(func() error { // a server that fails ends the components
 		select {
 		case <-componentsCtx.Done():
 			return nil
-		case <-serversCtx.Done():
+		case <-servers.Done():
 			return errors.New("a server ended")
 		}
 	})
 	e.log.Info("job manager started", zap.String("rpc", e.transport.Address()), zap.String("rest", e.restURL()),
 		zap.String("high-availability", config.HAType.In(e.cfg)), zap.String("version", Version))
-
 	err := components.Wait()
 	e.log.Info("components stopped")
-	err = errors.Join(err, e.closeServices(context.WithoutCancel(ctx)))
-	stopServers()
-	return errors.Join(servers.Wait(), err)
+	return err
+}
+
+// checkOwner finds another cluster's storage directory at a standby, before it leads. It may have to wait for the HA
+// backend.
+func checkOwner(ctx context.Context, services *haservices.Services) error {
+	if err := services.CheckStorage(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // initializeServices opens ports and connects to the HA backend. Everything that can be wrong with the

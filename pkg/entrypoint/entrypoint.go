@@ -56,11 +56,11 @@ func contender(t rpc.Transport) haservices.Contender {
 
 // newServices makes the HA services of a process on an open transport. blobDir holds blobs when there is
 // no storage directory.
-func newServices(cfg *config.Configuration, t rpc.Transport, blobDir string, log *zap.Logger) (*haservices.Services, error) {
+func newServices(cfg *config.Configuration, t *rpc.GRPC, blobDir string, log *zap.Logger) (*haservices.Services, error) {
 	files := filesystem.NewResolver()
 	driver, err := NewDriver(cfg, DriverConfig{
 		FileSystem: files,
-		AwaitGone:  t.AwaitGone,
+		AwaitGone:  t.Prober(probeInterval(cfg)),
 		Log:        log,
 	})
 	if err != nil {
@@ -71,6 +71,7 @@ func newServices(cfg *config.Configuration, t rpc.Transport, blobDir string, log
 		FileSystem:      files,
 		StorageDir:      config.HAStorageDir.In(cfg),
 		ClusterID:       config.HAClusterID.In(cfg),
+		Coordination:    coordination(cfg),
 		BlobDir:         blobDir,
 		OlderCheckpoint: config.RecoverFromOlder.In(cfg),
 		Me:              contender(t),

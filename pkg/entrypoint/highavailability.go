@@ -1,6 +1,7 @@
 package entrypoint
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -62,6 +63,20 @@ func NewDriver(cfg *config.Configuration, d DriverConfig) (haservices.Driver, er
 	default:
 		return nil, fmt.Errorf("%s: %s is not supported by this build; use NONE, local or zookeeper", config.HAType.Key, kind)
 	}
+}
+
+// probeInterval is the pause between two signs of life of a watched leader.
+func probeInterval(cfg *config.Configuration) time.Duration {
+	return cmp.Or(config.LeaderProbeInterval.In(cfg), config.LeaderProbeTimeout.In(cfg)/4)
+}
+
+// coordination names what NewDriver opens, and the place of this cluster there, for people.
+func coordination(cfg *config.Configuration) string {
+	kind := config.HAType.In(cfg)
+	if kind != config.HAZooKeeper {
+		return kind
+	}
+	return fmt.Sprintf("%s %s%s", kind, config.ZooKeeperQuorum.In(cfg), zookeeper.Root(config.ZooKeeperRoot.In(cfg), config.HAClusterID.In(cfg)))
 }
 
 // newStandalone: without high availability everyone knows where the only JobManager is.

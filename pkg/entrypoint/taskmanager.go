@@ -1,6 +1,7 @@
 package entrypoint
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -86,6 +87,7 @@ func (r *taskManagerRunner) run(ctx context.Context) error {
 		OrphanTimeout:       config.JobOrphanTimeout.In(r.cfg),
 		SlotTimeout:         config.TaskManagerSlotTimeout.In(r.cfg),
 		RegistrationTimeout: config.TaskManagerRegistrationTimeout.In(r.cfg),
+		CancellationTimeout: cmp.Or(config.TaskCancellationTimeout.In(r.cfg), -1), // 0 is never
 		Log:                 r.log,
 	})
 	servers, serversCtx := errgroup.WithContext(context.WithoutCancel(ctx))

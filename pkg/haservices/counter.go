@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/tamias-project/tamias/pkg/id"
 )
@@ -21,6 +22,10 @@ type CheckpointIDCounter struct {
 	services *Services
 	election *LeaderElection
 	path     string
+
+	mu sync.Mutex // guards given
+	// given is the highest number that Next has returned here.
+	given int64
 }
 
 // Next returns a number that was never returned before, by this or any other leader: from 1, rising,
@@ -43,7 +48,8 @@ func (c *CheckpointIDCounter) next(ctx context.Context, token id.FencingToken) (
 		if !found && !errors.Is(err, ErrNotFound) {
 			return 0, err
 		}
-		node.Last++
+		// A store that has lost writes would give numbers again that tasks have seen, and take no notice of.
+		node.Last = max(node.Last, c.highest(0)) + 1
 		node.Epoch, node.Nonce = token.Epoch(), id.NewInstance().String()
 		w := Write{Operation: Create, Path: c.path, Data: encode(node)}
 		if found {
@@ -52,12 +58,21 @@ func (c *CheckpointIDCounter) next(ctx context.Context, token id.FencingToken) (
 		err = c.election.write(ctx, token, w)
 		switch {
 		case err == nil:
+			c.highest(node.Last)
 			return node.Last, nil
 		case errors.Is(err, ErrExists), errors.Is(err, ErrVersion), errors.Is(err, ErrNotFound):
 			continue // another caller of this term was faster, or the answer of a first try was lost
 		}
 		return 0, err
 	}
+}
+
+// highest takes a number in, and returns the highest so far.
+func (c *CheckpointIDCounter) highest(n int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.given = max(c.given, n)
+	return c.given
 }
 
 func (c *CheckpointIDCounter) read(ctx context.Context) (node counterNode, version int64, err error) {

@@ -45,7 +45,7 @@ func (e *LeaderElection) Component() Component { return e.component }
 // Run contends, lets contender lead, resigns when Lead returns, and contends again, until ctx ends; then
 // it returns nil. A Lead that returns while its leadership lasts is followed by a pause that grows from
 // 100 ms to 10 s, so that another process gets its chance. Other errors are final: a second Run at the
-// same time, ErrContended, ErrClosed. Panics of the contender are not caught.
+// same time, ErrContended, ErrClosed, and ErrForeignStorage of a Lead. Panics of the contender are not caught.
 func (e *LeaderElection) Run(ctx context.Context, contender LeaderContender) error {
 	if !e.begin() {
 		return fmt.Errorf("leader election of %s runs already", e.component)
@@ -71,17 +71,22 @@ func (e *LeaderElection) Run(ctx context.Context, contender LeaderContender) err
 			}
 			continue
 		}
-		if e.lead(ctx, term, e.services.successionOf(term, began), contender) {
+		lost, err := e.lead(ctx, term, e.services.successionOf(term, began), contender)
+		switch {
+		case errors.Is(err, ErrForeignStorage):
+			return fmt.Errorf("lead %s: %w", e.component, err)
+		case lost:
 			b.reset()
-		} else if wait(ctx, b.pause()) != nil {
+		case wait(ctx, b.pause()) != nil:
 			return nil
 		}
 	}
 	return nil
 }
 
-// lead runs one term and reports whether it was the leadership that ended, not the contender.
-func (e *LeaderElection) lead(ctx context.Context, term Term, how Succession, contender LeaderContender) bool {
+// lead runs one term. It reports whether it was the leadership that ended, not the contender, and returns the
+// contender's error.
+func (e *LeaderElection) lead(ctx context.Context, term Term, how Succession, contender LeaderContender) (lost bool, err error) {
 	log, began := e.log.With(logging.Token(term.Token())), time.Now()
 	log.Log(e.level(), "leadership granted", successionFields(how)...)
 	termCtx, cancel := context.WithCancelCause(ctx)
@@ -96,12 +101,12 @@ func (e *LeaderElection) lead(ctx context.Context, term Term, how Succession, co
 	}()
 	record := e.services.terms.begin(how.Term(e.component))
 	e.setTerm(term, record)
-	err := contender.Lead(termCtx, term.Token())
+	err = contender.Lead(termCtx, term.Token())
 	e.setTerm(nil, nil)
 	e.services.terms.update(record, func(t *protocol.LeaderTerm) { t.Ended = time.Now() })
 	cancel(nil)
 	<-watched
-	lost := ctx.Err() == nil && errors.Is(context.Cause(termCtx), ErrNotLeader)
+	lost = ctx.Err() == nil && errors.Is(context.Cause(termCtx), ErrNotLeader)
 	e.resign(ctx, term)
 	switch {
 	case lost:
@@ -111,7 +116,7 @@ func (e *LeaderElection) lead(ctx context.Context, term Term, how Succession, co
 	default:
 		log.Warn("leadership given up", logging.Took(time.Since(began)), zap.Error(err))
 	}
-	return lost
+	return lost, err
 }
 
 // resign waits even when the process is stopping: its successor is to lead at once.

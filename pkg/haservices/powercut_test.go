@@ -145,6 +145,9 @@ const (
 var errLost = errors.New("lost")
 
 func (p *protocolOfAJob) live(s *poweredStores) error {
+	if err := s.claim(); err != nil {
+		return err
+	}
 	result, err := s.results.Get(s.ctx, jobID)
 	switch {
 	case err == nil && (p.clean && result.Dirty):
@@ -186,7 +189,7 @@ func (p *protocolOfAJob) submit(s *poweredStores) error {
 	return nil
 }
 
-// deploy writes ledgers: small ones lie in the node, large ones in a file.
+// deploy writes ledgers: small ones lie in the node, large ones in a file, which the clean-up finds.
 func (p *protocolOfAJob) deploy(s *poweredStores) error {
 	l, err := s.ledger.Get(s.ctx)
 	switch {
@@ -196,7 +199,7 @@ func (p *protocolOfAJob) deploy(s *poweredStores) error {
 		return fmt.Errorf("%w: the ledger: wave %d after %d", errLost, l.Wave, p.wave)
 	}
 	for p.wave = l.Wave; p.wave < wavesOfAJob; p.wave++ {
-		if err := s.ledger.Put(s.ctx, s.token, ledger(p.wave+1, []int{3, 100, 200, 3}[p.wave])); err != nil {
+		if err := s.ledger.Put(s.ctx, s.token, ledger(p.wave+1, []int{3, 100, 3, 200}[p.wave])); err != nil {
 			return err
 		}
 	}
@@ -325,16 +328,16 @@ func (w *world) checkStates() {
 	}
 }
 
-// onlyTheResult fails if anything but the job's result is left.
+// onlyTheResult fails if anything but the job's result is left, and whose storage directory it is.
 func (w *world) onlyTheResult() {
 	w.Helper()
 	for path := range w.cluster.Nodes() {
-		if path != "job-results/"+jobID.String() {
+		if path != "job-results/"+jobID.String() && path != "storage-owner" {
 			w.Errorf("node %s is left", path)
 		}
 	}
-	if files := w.files.Files(); len(files) != 1 || !strings.Contains(files[0], "/job-results/") {
-		w.Errorf("files %q are left, want the result alone", files)
+	if files := w.files.Files(); len(files) != 2 || !strings.Contains(files[0], "/job-results/") || files[1] != ownerFile {
+		w.Errorf("files %q are left, want the result and the owner", files)
 	}
 }
 

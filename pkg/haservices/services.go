@@ -24,6 +24,8 @@ type Config struct {
 	// ClusterID keeps clusters apart that share a StorageDir. Flink's high-availability.cluster-id; slashes at
 	// its ends are dropped. Default "default".
 	ClusterID string
+	// Coordination names the service that holds the nodes, and this cluster's place there, for people.
+	Coordination string
 	// BlobDir is where blobs lie when StorageDir is empty; a directory in FileSystem. Empty means memory.
 	BlobDir string
 	// OlderCheckpoint lets CompletedCheckpointStore.Latest fall back to the next older checkpoint when the

@@ -65,6 +65,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) process(name string) *haservices.Services {
 	s := haservices.New(haservices.Config{
 		Driver: w.cluster.Driver(name), FileSystem: w.files, StorageDir: "file:///ha", ClusterID: "/test",
+		Coordination: "coordination of " + name, Me: haservices.Contender{Host: "host of " + name},
 	})
 	w.Cleanup(func() {
 		if err := s.Close(context.Background()); err != nil {
@@ -101,8 +102,14 @@ func (c contender) Lead(ctx context.Context, token id.FencingToken) error {
 
 // contend runs an election until the test ends and returns where its terms arrive.
 func (w *world) contend(e *haservices.LeaderElection) <-chan term {
+	c := contender{make(chan term)}
+	w.contendWith(e, c)
+	return c.terms
+}
+
+func (w *world) contendWith(e *haservices.LeaderElection, c haservices.LeaderContender) {
 	ctx, cancel := context.WithCancel(context.Background())
-	c, done := contender{make(chan term)}, make(chan error, 1)
+	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx, c) }()
 	w.Cleanup(func() {
 		cancel()
@@ -110,7 +117,6 @@ func (w *world) contend(e *haservices.LeaderElection) <-chan term {
 			w.Errorf("Run = %v", err)
 		}
 	})
-	return c.terms
 }
 
 // lead returns an election with its first term.

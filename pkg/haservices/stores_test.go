@@ -201,6 +201,30 @@ func TestCheckpointIDsAreUnique(t *testing.T) {
 	})
 }
 
+// A ZooKeeper that loses acknowledged writes goes back in time: tasks take no notice of a number that they have
+// seen.
+func TestCheckpointIDsRiseThoughTheStoreGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s := w.stores("jm-1")
+		for want := int64(1); want <= 8; want++ {
+			if want == 5 {
+				w.tamper(func(path string, node map[string]any) {
+					if strings.HasSuffix(path, "/checkpoint_id_counter") {
+						node["last"] = 2
+					}
+				})
+			}
+			if n, err := s.ids.Next(s.ctx, s.token); n != want || err != nil {
+				t.Errorf("Next = %d, %v, want %d", n, err, want)
+			}
+		}
+		if last, err := s.ids.Last(s.ctx); last != 8 || err != nil {
+			t.Errorf("Last = %d, %v, want 8", last, err)
+		}
+	})
+}
+
 func TestLedgerAndIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -124,7 +124,7 @@ func (t *term) end() {
 		targets.add(m, address)
 	}
 	if t.schedule.discards() {
-		targets.discard(t.schedule.latestID())
+		targets.discard(t.schedule.graph, t.schedule.latest)
 	}
 	rm, known := t.rm, t.rmKnown
 	t.group.Go(func() error { return t.conclude(t.ctx, d, targets, rm, known) })

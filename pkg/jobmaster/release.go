@@ -9,8 +9,10 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tamias-project/tamias/pkg/checkpoint"
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/logging"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
@@ -70,10 +72,8 @@ func (jm *JobMaster) leftover(ctx context.Context) (farewells, error) {
 	}
 	latest, err := jm.checkpoints.Latest(ctx)
 	switch {
-	case err == nil:
-		targets.discard(latest.ID)
-	case errors.Is(err, haservices.ErrNotFound):
-		targets.discard(0)
+	case err == nil, errors.Is(err, haservices.ErrNotFound):
+		targets.discard(&jm.cfg.Job.Graph, latest) // nil if there is none
 	case !absent(err):
 		return nil, err
 	}
@@ -88,6 +88,7 @@ type farewell struct {
 	attempts  []attemptID
 	discard   bool
 	completed int64
+	sinks     []protocol.TaskDeployment
 }
 
 func (f farewells) add(m member, address string, attempts ...attemptID) {
@@ -98,17 +99,27 @@ func (f farewells) add(m member, address string, attempts ...attemptID) {
 	f[m].attempts = append(f[m].attempts, attempts...)
 }
 
-// discard has sinks delete what they prepared beyond a completed checkpoint.
-func (f farewells) discard(completed int64) {
+// discard has sinks delete what they prepared beyond the latest completed checkpoint; nil for none.
+func (f farewells) discard(g *jobgraph.JobGraph, latest *checkpoint.Completed) {
 	for _, w := range f {
-		w.discard, w.completed = true, completed
+		w.discard = true
+		if latest != nil {
+			w.completed = latest.ID
+		}
+		for _, a := range w.attempts {
+			if v := g.Vertex(a.Vertex); v != nil && v.Commits {
+				next := protocol.TaskDeployment{Attempt: a, Restore: latest.Share(v, a.Subtask, g.MaxParallelism)}
+				next.Attempt.Attempt++
+				w.sinks = append(w.sinks, next)
+			}
+		}
 	}
 }
 
 func (f *farewell) request(job id.Job, reason string) protocol.ReleaseJobRequest {
 	r := protocol.ReleaseJobRequest{Job: job, Reason: reason}
 	if f.discard {
-		r.Discard, r.Completed = f.attempts, f.completed
+		r.Discard, r.Completed, r.Sinks = f.attempts, f.completed, f.sinks
 	}
 	return r
 }

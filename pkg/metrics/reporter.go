@@ -2,8 +2,6 @@ package metrics
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -12,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"github.com/tamias-project/tamias/pkg/httpserver"
 )
 
 const (
@@ -76,21 +76,5 @@ func (r *Reporter) Handler() http.Handler {
 // worth a line in the log.
 func (r *Reporter) Run(ctx context.Context) error {
 	server := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: scrapeTimeout, ErrorLog: zap.NewStdLog(r.cfg.Log)}
-	stopped := make(chan struct{})
-	defer func() { <-stopped }()
-	served, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer close(stopped)
-		<-served.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	}()
-	if err := server.Serve(r.cfg.Listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve metrics on %s: %w", r.cfg.Listener.Addr(), err)
-	}
-	return nil
+	return httpserver.Run(ctx, server, r.cfg.Listener, shutdownGrace)
 }

@@ -69,6 +69,10 @@ type CancelTasksRequest struct {
 	Discard bool `cbor:"3,keyasint,omitempty"`
 	// Completed is the newest completed checkpoint, 0 for none. Only with Discard.
 	Completed int64 `cbor:"4,keyasint,omitempty"`
+	// Sinks are subtasks that commit, as if they were deployed once more from checkpoint Completed: only Attempt
+	// and Restore are set. Those of which no attempt has opened in this process are opened for a moment: so they
+	// commit, and discard, what attempts in processes that are gone have prepared. Only with Discard.
+	Sinks []TaskDeployment `cbor:"5,keyasint,omitempty"`
 }
 
 // TriggerCheckpointRequest makes source attempts emit a barrier.
@@ -117,6 +121,8 @@ type ReleaseJobRequest struct {
 	// ended, what they prepared beyond checkpoint Completed: see CancelTasksRequest.
 	Discard   []id.ExecutionAttempt `cbor:"3,keyasint,omitempty"`
 	Completed int64                 `cbor:"4,keyasint,omitempty"`
+	// Sinks: see CancelTasksRequest. If the job's process has ended it is started once more for them.
+	Sinks []TaskDeployment `cbor:"5,keyasint,omitempty"`
 }
 
 // JobMasterHeartbeatRequest asks for a JobReport. It destroys nothing.

@@ -130,7 +130,7 @@ func (rm *ResourceManager) registerCalls() {
 		return protocol.Empty{}, rm.term.reportSlots(r)
 	})
 	rpc.Handle(e, protocol.DisconnectTaskManager, fence, func(r protocol.DisconnectTaskManagerRequest) (protocol.Empty, error) {
-		rm.term.loseTaskManager(r.ID, r.Instance, r.Reason)
+		rm.term.loseTaskManager(r.ID, r.Instance, r.Reason, zap.InfoLevel)
 		return protocol.Empty{}, nil
 	})
 	rpc.Handle(e, protocol.RegisterJobMaster, fence, func(r protocol.RegisterJobMasterRequest) (protocol.RegisteredJobMaster, error) {

@@ -88,7 +88,7 @@ func (s *session) post(ctx context.Context, f func()) {
 }
 
 func (s *session) lost(ctx context.Context, reason string) {
-	s.post(ctx, func() { s.term.loseTaskManager(s.id, s.instance, reason) })
+	s.post(ctx, func() { s.term.loseTaskManager(s.id, s.instance, reason, zap.WarnLevel) })
 }
 
 // beat sends heartbeats, beginning at a random moment: those who registered together are not asked together, nor

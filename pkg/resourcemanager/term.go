@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/logging"
@@ -152,14 +153,15 @@ func (t *term) reportSlots(r protocol.SlotReport) error {
 	return nil
 }
 
-// loseTaskManager forgets a TaskManager. JobMasters notice its end themselves.
-func (t *term) loseTaskManager(tm id.TaskManager, instance id.Instance, reason string) {
+// loseTaskManager forgets a TaskManager, which at level Info left of its own accord. JobMasters notice its
+// end themselves.
+func (t *term) loseTaskManager(tm id.TaskManager, instance id.Instance, reason string, level zapcore.Level) {
 	if !t.core.lose(tm, instance) {
 		return
 	}
 	t.sessions[tm].stop()
 	delete(t.sessions, tm)
-	t.rm.log.Warn("task manager lost", logging.TaskManager(tm), zap.Stringer("instance", instance), zap.String("reason", reason))
+	t.rm.log.Log(level, "task manager lost", logging.TaskManager(tm), zap.Stringer("instance", instance), zap.String("reason", reason))
 	t.kick()
 }
 

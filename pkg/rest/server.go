@@ -11,7 +11,6 @@ package rest
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/httpserver"
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
@@ -124,22 +124,5 @@ func (s *Server) serve(ctx context.Context) error {
 		IdleTimeout:       s.cfg.IdleTimeout,
 		ErrorLog:          zap.NewStdLog(s.cfg.Log),
 	}
-	stopped := make(chan struct{})
-	defer func() { <-stopped }()
-	served, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer close(stopped)
-		<-served.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-	}()
-	err := server.Serve(s.cfg.Listener)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("serve REST on %s: %w", s.cfg.Listener.Addr(), err)
+	return httpserver.Run(ctx, server, s.cfg.Listener, shutdownGrace)
 }

@@ -31,9 +31,6 @@ func (f *LeaderFence) Grant(token id.FencingToken) { f.leading, f.token = true, 
 // Revoke ends the term.
 func (f *LeaderFence) Revoke() { f.leading, f.token = false, id.FencingToken{} }
 
-// Leading reports whether a term is on, and its token.
-func (f *LeaderFence) Leading() (id.FencingToken, bool) { return f.token, f.leading }
-
 // Check refuses every token but that of the present term.
 func (f *LeaderFence) Check(token id.FencingToken, _ any) error {
 	switch {

@@ -23,12 +23,15 @@ type beat struct {
 	Process id.Instance `cbor:"1,keyasint"`
 }
 
+// shortestInterval bounds what a watcher can ask for.
+const shortestInterval = 10 * time.Millisecond
+
 func serveWatch(stream grpc.ServerStream, process id.Instance) error {
 	var req watchRequest
 	if err := stream.RecvMsg(&req); err != nil {
 		return err
 	}
-	tick := time.NewTicker(max(req.Interval, 10*time.Millisecond))
+	tick := time.NewTicker(max(req.Interval, shortestInterval))
 	defer tick.Stop()
 	for {
 		if err := stream.SendMsg(&beat{process}); err != nil {
@@ -48,6 +51,8 @@ type watched struct {
 	address string
 	process id.Instance
 	silence time.Duration
+	// interval is the pause between two signs of life.
+	interval time.Duration
 }
 
 // watch finds the answer for those who wait for it.
@@ -62,7 +67,18 @@ type watch struct {
 // AwaitGone holds a stream on the connection to the process, on which that beats four times in each silence. A
 // broken stream is followed by a dial: only a refusal, or another process, proves that the watched one is gone.
 func (t *GRPC) AwaitGone(ctx context.Context, address string, process id.Instance, silence time.Duration) error {
-	p := watched{address, process, silence}
+	return t.await(ctx, watched{address, process, silence, silence / 4})
+}
+
+// Prober is AwaitGone with a beat every interval, which should fit into each silence several times; less than
+// 10 ms is 10 ms.
+func (t *GRPC) Prober(interval time.Duration) func(ctx context.Context, address string, process id.Instance, silence time.Duration) error {
+	return func(ctx context.Context, address string, process id.Instance, silence time.Duration) error {
+		return t.await(ctx, watched{address, process, silence, interval})
+	}
+}
+
+func (t *GRPC) await(ctx context.Context, p watched) error {
 	w := t.join(p)
 	defer t.leave(p, w)
 	select {
@@ -167,14 +183,8 @@ func (t *GRPC) listen(ctx context.Context, p watched, first time.Duration) (hear
 	}()
 	quiet := time.AfterFunc(max(first, time.Millisecond), cancel)
 	defer quiet.Stop()
-	stream, err := conn.NewStream(streamCtx, &grpc.StreamDesc{ServerStreams: true}, watchMethod, grpc.CallContentSubtype(codec{}.Name()))
+	stream, err := watchStream(streamCtx, conn, p.interval)
 	if err != nil {
-		return heard, err
-	}
-	if err := stream.SendMsg(&watchRequest{Interval: p.silence / 4}); err != nil {
-		return heard, err
-	}
-	if err := stream.CloseSend(); err != nil {
 		return heard, err
 	}
 	for {
@@ -188,4 +198,40 @@ func (t *GRPC) listen(ctx context.Context, p watched, first time.Duration) (hear
 		heard = time.Now()
 		quiet.Reset(p.silence)
 	}
+}
+
+// watchStream asks a process for beats.
+func watchStream(ctx context.Context, conn *grpc.ClientConn, interval time.Duration) (grpc.ClientStream, error) {
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, watchMethod, grpc.CallContentSubtype(codec{}.Name()))
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.SendMsg(&watchRequest{Interval: interval}); err != nil {
+		return nil, err
+	}
+	return stream, stream.CloseSend()
+}
+
+// WhoAnswers asks over the network which process is at address, this one perhaps. It returns ErrGone when nobody
+// listens there, else ErrSilent when there is no answer within patience.
+func (t *GRPC) WhoAnswers(ctx context.Context, address string, patience time.Duration) (id.Instance, error) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var b beat
+	conn, err := t.conn(address)
+	if err == nil {
+		var stream grpc.ClientStream
+		if stream, err = watchStream(limited, conn, patience); err == nil {
+			err = stream.RecvMsg(&b)
+		}
+	}
+	switch {
+	case err == nil:
+		return b.Process, nil
+	case ctx.Err() != nil:
+		return b.Process, ctx.Err()
+	case refuses(ctx, address, patience):
+		return b.Process, fmt.Errorf("%w: %s refuses connections", ErrGone, address)
+	}
+	return b.Process, fmt.Errorf("%w: %s: %w", ErrSilent, address, err)
 }

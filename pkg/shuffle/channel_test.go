@@ -326,7 +326,7 @@ func TestARecordThatIsTooLargeFailsItsProducer(t *testing.T) {
 
 // TestManyChannelsShareTheirMemory: what a slow consumer holds up does not grow with its channels for ever.
 func TestManyChannelsShareTheirMemory(t *testing.T) {
-	for channels, want := range map[int]int{1: Credit, 64: Credit, 128: 4, 256: leastCredit, 1000: leastCredit} {
+	for channels, want := range map[int]int{1: Credit, 32: Credit, 64: 4, 128: leastCredit, 1000: leastCredit} {
 		eachWay(t, func(t *testing.T, from, to process) {
 			var producers []id.ExecutionAttempt
 			for s := range channels {

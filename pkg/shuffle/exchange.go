@@ -21,7 +21,7 @@ const (
 	leastCredit = 2
 	// gateFrames is how many frames the channels of a gate share, as long as each has leastCredit: it bounds the
 	// memory of a consumer that is slower than its producers.
-	gateFrames = 512
+	gateFrames = 256
 )
 
 // Config is what an Exchange needs.

@@ -3,6 +3,7 @@ package taskmanager
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/protocol"
@@ -30,6 +31,8 @@ type execution struct {
 	protocol.Execution
 	// number of the news that this state came with.
 	number int64
+	// cancelledAt is when its process was first told to end it, zero before.
+	cancelledAt time.Time
 	// taken: the master with token takenBy knows that this execution has ended.
 	taken   bool
 	takenBy id.FencingToken
@@ -224,6 +227,38 @@ func (e *executions) fail(attempts []id.ExecutionAttempt, f *protocol.Failure) {
 	for _, a := range attempts {
 		e.change(protocol.Execution{Attempt: a, State: protocol.Failed, Failure: f})
 	}
+}
+
+// cancelled notes that the process has been told to end an attempt. It reports false for one that is unknown or has
+// ended.
+func (e *executions) cancelled(a id.ExecutionAttempt, now time.Time) bool {
+	x := e.byAttempt[a]
+	if x == nil || x.State.Terminal() {
+		return false
+	}
+	if x.cancelledAt.IsZero() {
+		x.cancelledAt = now
+	}
+	return true
+}
+
+// excuse shifts cancellations by a time in which no end could be heard by our own fault.
+func (e *executions) excuse(deaf time.Duration) {
+	for _, x := range e.byAttempt {
+		if !x.cancelledAt.IsZero() {
+			x.cancelledAt = x.cancelledAt.Add(deaf)
+		}
+	}
+}
+
+// stubborn returns an attempt that was cancelled before a time and still runs, if there is one.
+func (e *executions) stubborn(before time.Time) (a id.ExecutionAttempt, ok bool) {
+	for a, x := range e.byAttempt {
+		if !x.State.Terminal() && !x.cancelledAt.IsZero() && x.cancelledAt.Before(before) {
+			return a, true
+		}
+	}
+	return a, false
 }
 
 // settled reports whether nothing runs and a master has taken every end.

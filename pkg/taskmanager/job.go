@@ -26,6 +26,8 @@ type job struct {
 	executions *executions
 	// worker is the job's process, nil when none runs.
 	worker *worker
+	// spec is that of the last process.
+	spec LaunchSpec
 	// session is the present one with a JobMaster, nil when there is none.
 	session *masterSession
 	// doomed slots are freed when their tasks have ended.
@@ -75,6 +77,7 @@ func (j *job) report(token id.FencingToken) protocol.JobReport {
 // prepare returns the job's process, and starts it if there is none.
 func (j *job) prepare(spec LaunchSpec) *worker {
 	if j.worker == nil {
+		j.spec = spec
 		j.worker = j.startWorker(spec)
 	}
 	return j.worker
@@ -136,7 +139,7 @@ func (j *job) cancelTasks(attempts []id.ExecutionAttempt) {
 func (j *job) cancelLive(r protocol.CancelTasksRequest) {
 	live := make([]id.ExecutionAttempt, 0, len(r.Attempts))
 	for _, a := range r.Attempts {
-		if x := j.executions.byAttempt[a]; x != nil && !x.State.Terminal() {
+		if j.executions.cancelled(a, time.Now()) {
 			live = append(live, a)
 		}
 	}
@@ -243,6 +246,9 @@ func (j *job) stateChanged(x protocol.Execution) {
 
 // passTime acts on what is overdue at now.
 func (j *job) passTime(now time.Time) {
+	if a, ok := j.executions.stubborn(now.Add(-j.tm.cfg.CancellationTimeout)); ok && j.tm.cfg.CancellationTimeout > 0 {
+		j.killFor(fmt.Sprintf("task %s did not end within %s of its cancellation (task.cancellation.timeout)", a, j.tm.cfg.CancellationTimeout))
+	}
 	before := j.attachment.state
 	if j.attachment.tick(now) {
 		j.expire()
@@ -270,15 +276,35 @@ func (j *job) expire() {
 	})
 }
 
-// discardTimeout is how long a job process may take to discard what its sinks have prepared before it is ended.
-const discardTimeout = 3 * time.Second
+// killFor kills the process, whose tasks then fail for that reason.
+func (j *job) killFor(reason string) {
+	if j.worker != nil && j.worker.condemned == nil {
+		j.log.Warn("job process killed", zap.String("reason", reason))
+		j.worker.condemned = &protocol.Failure{Message: reason, Process: true}
+		j.worker.kill()
+	}
+}
 
-// releaseFor is release, after the process has discarded what the request names.
+const (
+	// discardTimeout is how long a job process may take to discard what its sinks have prepared before it is ended.
+	discardTimeout = 3 * time.Second
+	// startTimeout is added if it has to be started for that.
+	startTimeout = 7 * time.Second
+)
+
+// releaseFor is release, after the process has discarded what the request names. A process that has ended leaves
+// the files of its sinks behind: another one is started to clean up.
 func (j *job) releaseFor(r protocol.ReleaseJobRequest) {
+	patience := discardTimeout
+	if j.worker == nil && len(r.Sinks) > 0 && len(j.spec.Graph.Vertices) > 0 && !j.releasing && !j.tm.stopping {
+		j.log.Info("job process is started once more, for its sinks to clean up")
+		j.worker = j.startWorker(j.spec)
+		patience += startTimeout
+	}
 	if w := j.worker; w != nil && len(r.Discard) > 0 && !j.releasing {
-		discard := protocol.CancelTasksRequest{Job: j.id, Attempts: r.Discard, Discard: true, Completed: r.Completed}
+		discard := protocol.CancelTasksRequest{Job: j.id, Attempts: r.Discard, Discard: true, Completed: r.Completed, Sinks: r.Sinks}
 		w.queue(command{method: protocol.WorkerCancel.Method, run: invoke(protocol.WorkerCancel, discard), done: w.kill})
-		late := time.AfterFunc(discardTimeout, w.kill)
+		late := time.AfterFunc(patience, w.kill)
 		w.afterwards = append(w.afterwards, func() { late.Stop() })
 		w.lingers = true
 	}

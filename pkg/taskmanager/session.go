@@ -66,7 +66,7 @@ func (s *masterSession) run(ctx context.Context) {
 			err = s.serve(ctx, answer)
 			level, pause = zap.WarnLevel, afterLoss(s.gateway.Token(), err)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, errSessionOver) {
 			return
 		}
 		s.log.Log(level, "connection to the job master missing", logging.RetryIn(pause), zap.Error(err))
@@ -75,11 +75,14 @@ func (s *masterSession) run(ctx context.Context) {
 	}
 }
 
-// current runs f on the main thread if this is still the job's session, and waits for it.
+// errSessionOver: the job has another session, or is being released here. There is nothing left to say.
+var errSessionOver = errors.New("the session with the job master is over")
+
+// current runs f on the main thread if this is still the job's session, and waits for it; else errSessionOver.
 func (s *masterSession) current(ctx context.Context, f func()) error {
 	_, err := rpc.Call(ctx, s.job.tm.main, func() (struct{}, error) {
 		if s.job.session != s || s.job.releasing {
-			return struct{}{}, rpc.ErrStopped
+			return struct{}{}, errSessionOver
 		}
 		f()
 		return struct{}{}, nil

@@ -59,6 +59,9 @@ type Config struct {
 	RegistrationTimeout time.Duration
 	// ProcessTimeout is how long a job process may answer nothing before it is killed. Default 50 s.
 	ProcessTimeout time.Duration
+	// CancellationTimeout is how long a task may take to end when it is cancelled, before its job's process is
+	// killed. Flink's task.cancellation.timeout; default 3 min; negative for no bound.
+	CancellationTimeout time.Duration
 	// MetricsInterval is the pause between readings of the tasks' counters. Default 1 s.
 	MetricsInterval time.Duration
 }
@@ -93,6 +96,7 @@ func New(cfg Config) *TaskManager {
 	cfg.SlotTimeout = cmp.Or(cfg.SlotTimeout, 10*time.Second)
 	cfg.RegistrationTimeout = cmp.Or(cfg.RegistrationTimeout, 5*time.Minute)
 	cfg.ProcessTimeout = cmp.Or(cfg.ProcessTimeout, 50*time.Second)
+	cfg.CancellationTimeout = cmp.Or(cfg.CancellationTimeout, 3*time.Minute)
 	cfg.MetricsInterval = cmp.Or(cfg.MetricsInterval, time.Second)
 	cfg.BindHost = cmp.Or(cfg.BindHost, "0.0.0.0")
 	if host, _, err := net.SplitHostPort(cfg.RPC.Transport().Address()); err == nil {
@@ -195,6 +199,7 @@ func (tm *TaskManager) passTime(now time.Time, deaf time.Duration) (alone bool) 
 	}
 	for _, j := range tm.jobs {
 		j.attachment.excuse(deaf)
+		j.executions.excuse(deaf)
 		j.passTime(now)
 	}
 	tm.fences.forget(now, tm.jobs)

@@ -470,6 +470,38 @@ func TestSlotTimeout(t *testing.T) {
 	})
 }
 
+// TestStubbornTasks: user code does not return when it is cancelled. Its process is killed, so that the region can
+// start again.
+func TestStubbornTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := delays
+		cfg.CancelDelay = -1
+		c := newCluster(t, rpctest.Faults{}, cfg)
+		c.resourceManager("jm-rm")
+		c.taskManager("tm-1", 2)
+		m := c.master("jm-1", twoVertices(2))
+		m.deploy(t.Context(), 0)
+		c.await("all tasks running", func() bool { return c.tasks.Count(m.graph.ID, taskmanagertest.Running) == 4 })
+		live := c.tasks.Live(m.graph.ID)
+		if _, err := rpc.Invoke(t.Context(), m.gateway("tm-1"), protocol.CancelTasks, protocol.CancelTasksRequest{Job: m.graph.ID, Attempts: live[:1]}); err != nil {
+			t.Fatal(err)
+		}
+		pass(2 * time.Minute)
+		if n := c.tasks.Processes(m.graph.ID); n != 1 {
+			t.Fatalf("%d processes before the timeout, want 1", n)
+		}
+		pass(2 * time.Minute)
+		if n := c.tasks.Processes(m.graph.ID); n != 0 {
+			t.Errorf("%d processes after the timeout, want 0", n)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if x := m.states[len(m.states)-1]; x.State != protocol.Failed || !x.Failure.Process || !strings.Contains(x.Failure.Message, "task.cancellation.timeout") {
+			t.Errorf("the master was told %s %v, want FAILED with the setting", x.State, x.Failure)
+		}
+	})
+}
+
 // TestSlotsOfTasksDoNotTimeOut: the master takes a slot and deploys into it, and none of its answers to the offer
 // ever gets through. A slot with tasks is nobody else's.
 func TestSlotsOfTasksDoNotTimeOut(t *testing.T) {

@@ -30,8 +30,9 @@ type worker struct {
 
 	// Owned by the main thread.
 	commands   []command
-	afterwards []func() // called when nothing of the process is left
-	lingers    bool     // it is killed as soon as its sinks have discarded what they prepared
+	afterwards []func()          // called when nothing of the process is left
+	condemned  *protocol.Failure // why it was killed, nil for no reason of its own
+	lingers    bool              // it is killed as soon as its sinks have discarded what they prepared
 }
 
 // command is a call to the process.
@@ -238,6 +239,7 @@ func (w *worker) ended(failure *protocol.Failure) {
 	j := w.job
 	if j.worker == w {
 		j.worker = nil
+		failure = cmp.Or(w.condemned, failure)
 		if live := j.executions.live(); len(live) > 0 && !j.releasing && !j.tm.stopping {
 			j.log.Warn("job process ended with its tasks", zap.Int("tasks", len(live)), zap.String("cause", failure.Message))
 			j.fail(live, failure)

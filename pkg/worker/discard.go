@@ -7,6 +7,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/logging"
+	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
 
@@ -17,8 +19,8 @@ const discardTimeout = 10 * time.Second
 // leftover is what an attempt that ended without being finished leaves behind: sinks that are closed, and
 // have prepared what may never be committed.
 type leftover struct {
-	chain Chain
-	log   *zap.Logger
+	discard func(ctx context.Context, completed int64) error
+	log     *zap.Logger
 }
 
 // forget takes out what an attempt, and those of its subtask before it, have left.
@@ -32,12 +34,34 @@ func (w *Worker) forget(attempt id.ExecutionAttempt) (left []*leftover) {
 	return left
 }
 
+// foreign is what attempts in other processes may have left of these subtasks: none has opened in this one.
+func (w *Worker) foreign(sinks []protocol.TaskDeployment) (left []*leftover) {
+	for _, d := range sinks {
+		vertex := w.graph.Vertex(d.Attempt.Vertex)
+		if _, own := w.opened[subtaskOf(d.Attempt)]; own || vertex == nil {
+			continue
+		}
+		task := &Task{
+			Graph: w.graph, Vertex: vertex, Attempt: d.Attempt, Restore: d.Restore, OpenFile: w.cfg.FileSystem.Open,
+			Log: w.cfg.Log.With(logging.Attempt(d.Attempt)),
+		}
+		left = append(left, &leftover{log: task.Log, discard: func(ctx context.Context, _ int64) error {
+			chain, err := w.program.NewChain(vertex.ID)
+			if err != nil {
+				return err
+			}
+			return chain.CleanUp(ctx, task)
+		}})
+	}
+	return left
+}
+
 // hasOpened notes that the task's sinks have cleaned up what earlier attempts left. From now on those must not
 // commit any more: what they prepared for a checkpoint that was given up may be in a later one again.
 func (t *task) hasOpened(ctx context.Context) {
 	t.opened = true
 	w, a := t.worker, t.attempt()
-	if t.vertex.Commits && a.Attempt > 0 {
+	if t.vertex.Commits {
 		w.main.Post(ctx, func() {
 			w.opened[subtaskOf(a)] = a.Attempt
 			before := a
@@ -54,7 +78,7 @@ func (t *task) end(finished bool) {
 	w := t.worker
 	var left *leftover
 	if !finished && t.opened && t.vertex.Commits {
-		left = &leftover{t.chain, t.log}
+		left = &leftover{t.chain.Discard, t.log}
 	}
 	// Without the caller's ctx, which has ended. The main thread ends with the worker: then nobody asks.
 	discard, err := rpc.Call(context.Background(), w.main, func() (*int64, error) {
@@ -65,14 +89,15 @@ func (t *task) end(finished bool) {
 		return t.discard, nil
 	})
 	if err == nil && discard != nil && left != nil {
-		left.discard(context.Background(), *discard)
+		left.clear(context.Background(), *discard)
 	}
 }
 
-func (l *leftover) discard(ctx context.Context, completed int64) {
+// clear deletes what was left, but for what checkpoints up to completed cover.
+func (l *leftover) clear(ctx context.Context, completed int64) {
 	ctx, cancel := context.WithTimeout(ctx, discardTimeout)
 	defer cancel()
-	if err := guarded(func() error { return l.chain.Discard(ctx, completed) }); err != nil {
+	if err := guarded(func() error { return l.discard(ctx, completed) }); err != nil {
 		l.log.Warn("sinks have left behind what they prepared", zap.Error(err))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
 
@@ -107,14 +108,28 @@ func TestWhatAnAttemptLeftIsKnownUntilTheNextHasOpened(t *testing.T) {
 	})
 }
 
-func TestADiscardThatPanicsHarmsNobody(t *testing.T) {
+// TestSinksOfAProcessThatIsGoneAreCleanedUp: by a process in which they have not run.
+func TestSinksOfAProcessThatIsGoneAreCleanedUp(t *testing.T) {
 	run(t, script{}, func(b *bench) {
-		l := &leftover{chain: panickingChain{}, log: b.cfg.Log}
-		l.discard(b.ctx, 1)
-		synctest.Wait()
+		own := deployments(0)
+		own.Tasks = own.Tasks[:2] // of subtask 0; subtask 1 ran elsewhere
+		b.deploy(own)
+		b.must(b.Cancel(b.ctx, protocol.CancelTasksRequest{Attempts: attempts(own)}))
+		r := protocol.CancelTasksRequest{Attempts: attempts(deployments(0)), Discard: true, Completed: 5}
+		for s := range 2 {
+			r.Sinks = append(r.Sinks, protocol.TaskDeployment{
+				Attempt: id.ExecutionAttempt{Vertex: sinkID, Subtask: s, Attempt: 1}, Restore: &protocol.RestoredState{Checkpoint: 5},
+			})
+		}
+		b.must(b.Cancel(b.ctx, r))
+		b.wantEndings("source-0 closed", "sink-0 closed", "sink-0 discarded above 5", "sink-1/1 cleaned up behind 5, closed")
 	})
 }
 
-type panickingChain struct{ Chain }
-
-func (panickingChain) Discard(context.Context, int64) error { panic("no") }
+func TestADiscardThatPanicsHarmsNobody(t *testing.T) {
+	run(t, script{}, func(b *bench) {
+		l := &leftover{discard: func(context.Context, int64) error { panic("no") }, log: b.cfg.Log}
+		l.clear(b.ctx, 1)
+		synctest.Wait()
+	})
+}

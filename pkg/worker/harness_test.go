@@ -170,6 +170,12 @@ func (c *fakeChain) Discard(_ context.Context, completed int64) error {
 	return nil
 }
 
+func (c *fakeChain) CleanUp(_ context.Context, t *Task) error {
+	c.task = t
+	c.program.say("%s/%d cleaned up behind %d, closed", c, t.Attempt.Attempt, t.Restore.Checkpoint)
+	return nil
+}
+
 type keyed struct {
 	chain *fakeChain
 	text  string

@@ -72,6 +72,10 @@ type Chain interface {
 	// Discard follows Close, if at all, when the job has ended for good: sinks commit what they prepared up to
 	// checkpoint completed (0 for none) and delete the rest. Called once, on any goroutine.
 	Discard(ctx context.Context, completed int64) error
+	// CleanUp is called alone, in place of all others, when the job has ended for good and the process of the
+	// latest attempt is gone: sinks are opened with what they had prepared for task.Restore, which commits it and
+	// deletes what earlier attempts have left, and closed. Called once, on any goroutine.
+	CleanUp(ctx context.Context, task *Task) error
 }
 
 // Polled tells what Poll did.

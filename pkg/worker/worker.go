@@ -178,11 +178,12 @@ func (w *Worker) launch(d protocol.TaskDeployment) {
 
 // Cancel ends attempts. Unknown ones are ignored; the terminal states come as events. With Discard it
 // returns when those of these attempts that had ended before, and earlier ones of the same subtasks, have
-// discarded what they prepared; those that run do so before their terminal state.
+// discarded what they prepared; those that run do so before their terminal state. It also returns when
+// req.Sinks that have not opened in this process have been cleaned up.
 func (w *Worker) Cancel(ctx context.Context, req protocol.CancelTasksRequest) error {
 	left, err := rpc.Call(ctx, w.main, func() ([]*leftover, error) { return w.cancel(req), nil })
 	for _, l := range left {
-		l.discard(ctx, req.Completed)
+		l.clear(ctx, req.Completed)
 	}
 	return err
 }
@@ -199,6 +200,9 @@ func (w *Worker) cancel(req protocol.CancelTasksRequest) (left []*leftover) {
 		if req.Discard {
 			left = append(left, w.forget(a)...)
 		}
+	}
+	if req.Discard && w.graph != nil {
+		left = append(left, w.foreign(req.Sinks)...)
 	}
 	return left
 }

@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,8 +27,7 @@ func TestUserCodeThatGoesWrongFailsItsJobAlone(t *testing.T) {
 		t.Run(tc.how, func(t *testing.T) {
 			job, run := c.BeginRun(harness.Job{
 				Program: "faulty", Parallelism: 4, Options: []string{"-D", "restart-strategy.type=none"},
-				// Uncommitted files of a process that is gone stay: nobody is left to delete them.
-				Args: []string{"-out", filepath.Join(c.Dir(), "faulty", tc.how), "-at", "2000", "-rate", "4000", "-how", tc.how},
+				Args: []string{"-out", c.Output("faulty-" + tc.how), "-at", "2000", "-rate", "4000", "-how", tc.how},
 			})
 			r := run.Wait()
 			if r.Code != 1 {

@@ -64,7 +64,34 @@ func TestScriptsWithoutHighAvailability(t *testing.T) {
 		t.Errorf("tamias run: %s", r)
 	}
 	harness.CheckCounts(t, i.Output("counts"))
+	if r := i.Script("start-cluster.sh"); r.Code != 1 || !strings.Contains(r.Stdout, "Error starting standalonesession daemon.") ||
+		!strings.Contains(r.Stderr, "RPC service (jobmanager.rpc.port): listen on 127.0.0.1, port ") {
+		t.Errorf("start-cluster.sh while its ports are taken: %s", r)
+	}
+	i.Script("taskmanager.sh", "stop")
 	if r := i.Script("stop-cluster.sh"); r.Code != 0 || strings.Count(r.Stdout, "Stopping ") != 2 {
 		t.Errorf("stop-cluster.sh: %s", r)
 	}
+	for _, line := range i.Logs() {
+		if strings.Contains(line, " WARN ") || strings.Contains(line, " ERROR ") && !strings.Contains(line, "could not start") {
+			t.Errorf("a job that finished and a stop in order alarm the operator: %s", line)
+		}
+		if key := repeatedKey(line); key != "" {
+			t.Errorf("the field %s is twice in one line: %s", key, line)
+		}
+	}
+}
+
+var fieldKey = regexp.MustCompile(`[{,] ?"([a-z-]+)": `)
+
+// repeatedKey is a field that a line of a log has twice.
+func repeatedKey(line string) string {
+	seen := map[string]bool{}
+	for _, m := range fieldKey.FindAllStringSubmatch(line, -1) {
+		if seen[m[1]] {
+			return m[1]
+		}
+		seen[m[1]] = true
+	}
+	return ""
 }

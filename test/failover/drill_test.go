@@ -71,7 +71,7 @@ func TestDrillOfABrokenPromise(t *testing.T) {
 	t.Parallel()
 	report := harness.BrokenDrill(t, "--ha", "local", "--checkpoint", "200ms", "--outage", "4s",
 		"-D", "taskmanager.job.orphan-timeout=1 s", "kill-all-jobmanagers")
-	want := "round 1, kill-all-jobmanagers: 12 tasks were restarted"
+	want := "round 1, kill-all-jobmanagers: 8 tasks were restarted"
 	if !slices.ContainsFunc(report.Broken, func(b string) bool { return strings.Contains(b, want) }) {
 		t.Errorf("broken: %q, want %q", report.Broken, want)
 	}

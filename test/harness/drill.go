@@ -40,8 +40,12 @@ func runDrill(t testing.TB, args ...string) (DrillReport, Result) {
 	if report.OK != (r.Code == 0) {
 		t.Errorf("drill %q: OK is %t: %s", args, report.OK, r)
 	}
-	for _, left := range append(ProcessesOf(dir), filesBelow(filepath.Join(dir, systemTmp), true)...) {
-		t.Errorf("left behind: %s", left)
+	left := ProcessesOf(dir)
+	if report.OK { // else the files are kept
+		left = append(left, filesBelow(filepath.Join(dir, systemTmp), true)...)
+	}
+	for _, l := range left {
+		t.Errorf("left behind: %s", l)
 	}
 	return report, r
 }

@@ -59,6 +59,25 @@ func (i *Installation) write(name, text string) {
 	}
 }
 
+// Logs are the lines of all processes' logs, each with the name of its file.
+func (i *Installation) Logs() (lines []string) {
+	i.t.Helper()
+	files, err := filepath.Glob(filepath.Join(i.logDir(), "*.log"))
+	if err != nil || len(files) == 0 {
+		i.t.Fatalf("no logs in %s: %v", i.logDir(), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			lines = append(lines, filepath.Base(file)+": "+strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
 // Output is the directory for the output of a job.
 func (i *Installation) Output(name string) string { return filepath.Join(i.dir, "output", name) }
 

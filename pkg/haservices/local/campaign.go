@@ -17,22 +17,19 @@ import (
 
 // Campaign implements haservices.Driver. Whichever contender comes first after the leader's end leads.
 func (d *Driver) Campaign(ctx context.Context, c haservices.Component, me haservices.Contender) (haservices.Term, error) {
-	if err := ctx.Err(); err != nil {
+	if err := d.member.Enter(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.enter(); err != nil {
-		return nil, err
-	}
-	defer d.calls.Done()
-	if err := d.claim(c); err != nil {
+	defer d.member.Leave()
+	if err := d.member.Claim(c); err != nil {
 		return nil, err
 	}
 	t, err := d.contend(ctx, c, me)
 	if err != nil {
-		d.settle(c, nil)
+		d.member.Withdraw(c)
 		return nil, fmt.Errorf("campaign for %s: %w", c, err)
 	}
-	if !d.settle(c, t) {
+	if !d.member.Settle(c, t) {
 		t.Resign(ctx)
 		return nil, haservices.ErrClosed
 	}
@@ -82,7 +79,7 @@ func (d *Driver) contend(ctx context.Context, c haservices.Component, me haservi
 			if tries == 0 {
 				noticed = time.Now()
 			}
-		case <-d.closed:
+		case <-d.member.Closed():
 			err = haservices.ErrClosed
 		case <-ctx.Done():
 			err = ctx.Err()

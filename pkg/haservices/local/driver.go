@@ -60,15 +60,11 @@ type Driver struct {
 	tree    *nodes.Tree
 	events  *nodes.Events
 	leaders *nodes.Leaders
-	closed  chan struct{}
-	calls   sync.WaitGroup // Campaigns and Observes, which have goroutines
+	member  *nodes.Member[*Term]
 
-	mu         sync.Mutex // guards all below
-	contending map[haservices.Component]bool
-	terms      map[haservices.Component]*Term // those that are not over
+	shotMu sync.Mutex // guards shot
 	// shot are the processes that this one has killed, with how that went.
-	shot     map[nodes.Process]departure
-	isClosed bool
+	shot map[nodes.Process]departure
 }
 
 var _ haservices.Driver = (*Driver)(nil)
@@ -92,121 +88,34 @@ func New(cfg Config) (*Driver, error) {
 	}
 	events := nodes.NewEvents(cfg.Log)
 	return &Driver{
-		cfg: cfg, tree: tree, events: events, leaders: nodes.NewLeaders(tree, events, cfg.PollInterval, cfg.Log), closed: make(chan struct{}),
-		contending: map[haservices.Component]bool{}, terms: map[haservices.Component]*Term{},
-		shot: map[nodes.Process]departure{},
+		cfg: cfg, tree: tree, events: events, leaders: nodes.NewLeaders(tree, events, cfg.PollInterval, cfg.Log),
+		member: nodes.NewMember[*Term](tree, errContends), shot: map[nodes.Process]departure{},
 	}, nil
 }
 
+var errContends = errors.New("this process contends already")
+
 // Observe implements haservices.Driver.
 func (d *Driver) Observe(ctx context.Context, c haservices.Component, tell func(haservices.LeaderInformation)) error {
-	if err := d.enter(); err != nil {
+	if err := d.member.Enter(ctx); err != nil {
 		return err
 	}
-	defer d.calls.Done()
-	return d.leaders.Observe(ctx, d.closed, c, tell)
+	defer d.member.Leave()
+	return d.leaders.Observe(ctx, d.member.Closed(), c, tell)
 }
 
 // Read implements haservices.Driver.
 func (d *Driver) Read(ctx context.Context, path string) (haservices.Node, error) {
-	if err := d.usable(ctx); err != nil {
-		return haservices.Node{}, err
-	}
-	n, err := d.tree.Read(path)
-	if err != nil {
-		return haservices.Node{}, fmt.Errorf("read node %s: %w", path, err)
-	}
-	return n, nil
+	return d.member.Read(ctx, path)
 }
 
 // Children implements haservices.Driver.
 func (d *Driver) Children(ctx context.Context, path string) ([]string, error) {
-	if err := d.usable(ctx); err != nil {
-		return nil, err
-	}
-	names, err := d.tree.Children(path)
-	if err != nil {
-		return nil, fmt.Errorf("list nodes below %s: %w", path, err)
-	}
-	return names, nil
-}
-
-func (d *Driver) usable(ctx context.Context) error {
-	select {
-	case <-d.closed:
-		return haservices.ErrClosed
-	default:
-		return ctx.Err()
-	}
-}
-
-// enter counts a call that Close must wait for.
-func (d *Driver) enter() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.isClosed {
-		return haservices.ErrClosed
-	}
-	d.calls.Add(1)
-	return nil
+	return d.member.Children(ctx, path)
 }
 
 // Close implements haservices.Driver.
 func (d *Driver) Close() error {
-	for _, t := range d.close() {
-		t.Resign(context.Background())
-	}
-	d.calls.Wait()
+	d.member.Close()
 	return errors.Join(d.events.Close(), d.tree.RemoveUnfinished())
-}
-
-// close ends all calls that wait, and returns the terms that are to be ended.
-func (d *Driver) close() []*Term {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.isClosed {
-		d.isClosed = true
-		close(d.closed)
-	}
-	terms := make([]*Term, 0, len(d.terms))
-	for _, t := range d.terms {
-		terms = append(terms, t)
-	}
-	return terms
-}
-
-// claim notes that this process contends for c.
-func (d *Driver) claim(c haservices.Component) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case d.isClosed:
-		return haservices.ErrClosed
-	case d.contending[c], d.terms[c] != nil:
-		return fmt.Errorf("campaign for %s: this process contends already", c)
-	}
-	d.contending[c] = true
-	return nil
-}
-
-// settle ends what claim began, with the term that was won or nil. It reports false, and takes no term,
-// when the driver was closed meanwhile.
-func (d *Driver) settle(c haservices.Component, t *Term) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.contending, c)
-	if t == nil || d.isClosed {
-		return t == nil
-	}
-	d.terms[c] = t
-	return true
-}
-
-// forget notes that a term is over.
-func (d *Driver) forget(t *Term) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.terms[t.component] == t {
-		delete(d.terms, t.component)
-	}
 }

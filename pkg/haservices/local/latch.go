@@ -53,7 +53,7 @@ func (l latch) holderFile() string { return filepath.Join(l.dir, "holder") }
 // try takes the lock or returns errHeld. The lock lasts as long as the file is open; the kernel closes it
 // with the process, and no child inherits it (close-on-exec, as for every file that package os opens).
 func (l latch) try() (*os.File, error) {
-	if err := nodes.MakeDirectories(l.dir); err != nil {
+	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make lock: %w", err)
 	}
 	f, err := os.OpenFile(l.lockFile(), os.O_RDWR|os.O_CREATE, 0o644)
@@ -95,6 +95,9 @@ func (l latch) raise(lock *os.File) (uint64, error) {
 		return 0, err
 	}
 	epoch++
+	if err := l.tree.SettleDirectory(l.dir); err != nil {
+		return 0, err
+	}
 	err = l.tree.ReplaceIn(l.epochFile(), fmt.Appendf(nil, "%d\n", epoch), true)
 	if err == nil && !l.current(lock) {
 		err = errGone

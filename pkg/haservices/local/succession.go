@@ -70,15 +70,15 @@ func (d *Driver) succession(l latch, epoch uint64, me haservices.Contender, noti
 
 // noteShot remembers that this process kills another.
 func (d *Driver) noteShot(p nodes.Process, left departure) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.shotMu.Lock()
+	defer d.shotMu.Unlock()
 	d.shot[p] = left
 }
 
 // shotBefore says how a process was shot by this one; the zero value if it was not.
 func (d *Driver) shotBefore(p nodes.Process) departure {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.shotMu.Lock()
+	defer d.shotMu.Unlock()
 	return d.shot[p]
 }
 
@@ -87,7 +87,7 @@ func (t *Term) Succession() haservices.Succession { return t.how }
 
 // Succession implements haservices.Chronicler.
 func (d *Driver) Succession(ctx context.Context, c haservices.Component) (haservices.Succession, error) {
-	if err := d.usable(ctx); err != nil {
+	if err := d.member.Usable(ctx); err != nil {
 		return haservices.Succession{}, err
 	}
 	h := d.latch(c).holder()

@@ -65,7 +65,7 @@ func (t *Term) fence(ctx context.Context) error {
 func (t *Term) over() {
 	t.latch.release(t.lock)
 	t.lock = nil
-	t.driver.forget(t) // first: who sees Lost may contend again
+	t.driver.member.Forget(t.component, t) // first: who sees Lost may contend again
 	close(t.lost)
 }
 

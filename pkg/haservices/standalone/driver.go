@@ -74,10 +74,9 @@ func FixedAddresses(hostPort, restURL string) func(haservices.Component) string 
 	}
 }
 
-// store is where nodes lie. nodes.Tree and nodes.Memory have these methods.
+// store is where nodes lie: a nodes.Tree, or a nodes.Memory with a lock.
 type store interface {
-	Read(path string) (haservices.Node, error)
-	Children(path string) ([]string, error)
+	nodes.Store
 	Apply(haservices.Write) error
 }
 
@@ -85,18 +84,11 @@ type store interface {
 type Driver struct {
 	cfg    Config
 	nodes  store
-	closed chan struct{}
-	calls  sync.WaitGroup // Observes, which have goroutines
+	member *nodes.Member[*Term]
 	// With a StorageDir only.
 	tree    *nodes.Tree
 	events  *nodes.Events
 	leaders *nodes.Leaders
-
-	mu sync.Mutex // guards all below
-	// contending holds the components with a Campaign under way.
-	contending map[haservices.Component]bool
-	terms      map[haservices.Component]*Term // those that are not over
-	isClosed   bool
 }
 
 var _ haservices.Driver = (*Driver)(nil)
@@ -109,25 +101,23 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Address == nil {
 		cfg.Address = func(haservices.Component) string { return "" }
 	}
-	d := &Driver{
-		cfg: cfg, closed: make(chan struct{}),
-		contending: map[haservices.Component]bool{}, terms: map[haservices.Component]*Term{},
-	}
 	if cfg.StorageDir == "" {
-		d.nodes = &memory{nodes: nodes.NewMemory()}
-		return d, nil
+		m := &memory{nodes: nodes.NewMemory()}
+		return &Driver{cfg: cfg, nodes: m, member: nodes.NewMember[*Term](m, haservices.ErrContended)}, nil
 	}
 	dir, err := filesystem.LocalPath(cfg.StorageDir)
 	if err != nil {
 		return nil, fmt.Errorf("high-availability.storageDir: %w", err)
 	}
-	d.tree, err = nodes.NewTree(filepath.Join(dir, filepath.FromSlash(cfg.ClusterID), "ha"))
+	tree, err := nodes.NewTree(filepath.Join(dir, filepath.FromSlash(cfg.ClusterID), "ha"))
 	if err != nil {
 		return nil, err
 	}
-	d.nodes, d.events = d.tree, nodes.NewEvents(cfg.Log)
-	d.leaders = nodes.NewLeaders(d.tree, d.events, cfg.PollInterval, cfg.Log)
-	return d, nil
+	events := nodes.NewEvents(cfg.Log)
+	return &Driver{
+		cfg: cfg, nodes: tree, member: nodes.NewMember[*Term](tree, haservices.ErrContended),
+		tree: tree, events: events, leaders: nodes.NewLeaders(tree, events, cfg.PollInterval, cfg.Log),
+	}, nil
 }
 
 // memory is nodes.Memory for several goroutines.
@@ -157,12 +147,12 @@ func (m *memory) Apply(w haservices.Write) error {
 // Observe implements haservices.Driver: the configured address once, for a job master with a StorageDir
 // what it publishes.
 func (d *Driver) Observe(ctx context.Context, c haservices.Component, tell func(haservices.LeaderInformation)) error {
-	if err := d.enter(ctx); err != nil {
+	if err := d.member.Enter(ctx); err != nil {
 		return err
 	}
-	defer d.calls.Done()
+	defer d.member.Leave()
 	if d.hasEpochs(c) {
-		return d.leaders.Observe(ctx, d.closed, c, tell)
+		return d.leaders.Observe(ctx, d.member.Closed(), c, tell)
 	}
 	if address := d.cfg.Address(c); address != "" {
 		tell(haservices.LeaderInformation{Address: address})
@@ -170,7 +160,7 @@ func (d *Driver) Observe(ctx context.Context, c haservices.Component, tell func(
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-d.closed:
+	case <-d.member.Closed():
 		return haservices.ErrClosed
 	}
 }
@@ -182,72 +172,19 @@ func (d *Driver) hasEpochs(c haservices.Component) bool {
 
 // Read implements haservices.Driver.
 func (d *Driver) Read(ctx context.Context, path string) (haservices.Node, error) {
-	if err := d.usable(ctx); err != nil {
-		return haservices.Node{}, err
-	}
-	n, err := d.nodes.Read(path)
-	if err != nil {
-		return haservices.Node{}, fmt.Errorf("read node %s: %w", path, err)
-	}
-	return n, nil
+	return d.member.Read(ctx, path)
 }
 
 // Children implements haservices.Driver.
 func (d *Driver) Children(ctx context.Context, path string) ([]string, error) {
-	if err := d.usable(ctx); err != nil {
-		return nil, err
-	}
-	names, err := d.nodes.Children(path)
-	if err != nil {
-		return nil, fmt.Errorf("list nodes below %s: %w", path, err)
-	}
-	return names, nil
-}
-
-func (d *Driver) usable(ctx context.Context) error {
-	select {
-	case <-d.closed:
-		return haservices.ErrClosed
-	default:
-		return ctx.Err()
-	}
-}
-
-// enter counts a call that Close must wait for.
-func (d *Driver) enter(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.isClosed {
-		return haservices.ErrClosed
-	}
-	if ctx.Err() == nil {
-		d.calls.Add(1)
-	}
-	return ctx.Err()
+	return d.member.Children(ctx, path)
 }
 
 // Close implements haservices.Driver.
 func (d *Driver) Close() error {
-	for _, t := range d.close() {
-		t.Resign(context.Background())
-	}
-	d.calls.Wait()
+	d.member.Close()
 	if d.events == nil {
 		return nil
 	}
 	return errors.Join(d.events.Close(), d.tree.RemoveUnfinished())
-}
-
-func (d *Driver) close() []*Term {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.isClosed {
-		d.isClosed = true
-		close(d.closed)
-	}
-	terms := make([]*Term, 0, len(d.terms))
-	for _, t := range d.terms {
-		terms = append(terms, t)
-	}
-	return terms
 }

@@ -12,65 +12,31 @@ import (
 	"sync"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
-	"github.com/tamias-project/tamias/pkg/haservices/internal/nodes"
 	"github.com/tamias-project/tamias/pkg/id"
 )
 
 // Campaign implements haservices.Driver: it is won at once, or ErrContended.
 func (d *Driver) Campaign(ctx context.Context, c haservices.Component, me haservices.Contender) (haservices.Term, error) {
-	if err := d.usable(ctx); err != nil {
+	if err := d.member.Usable(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.claim(c); err != nil {
+	if err := d.member.Claim(c); err != nil {
 		return nil, err
 	}
 	t := &Term{driver: d, component: c, me: me, lost: make(chan struct{})}
 	if d.hasEpochs(c) {
 		epoch, err := d.nextEpoch(c)
 		if err != nil {
-			d.settle(c, nil)
+			d.member.Withdraw(c)
 			return nil, fmt.Errorf("campaign for %s: %w", c, err)
 		}
 		t.token = id.NewFencingToken(epoch)
 		d.leaders.Withdraw(c, nil) // what an ended process left
 	}
-	if !d.settle(c, t) {
+	if !d.member.Settle(c, t) {
 		return nil, haservices.ErrClosed
 	}
 	return t, nil
-}
-
-func (d *Driver) claim(c haservices.Component) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case d.isClosed:
-		return haservices.ErrClosed
-	case d.contending[c], d.terms[c] != nil:
-		return fmt.Errorf("campaign for %s: %w", c, haservices.ErrContended)
-	}
-	d.contending[c] = true
-	return nil
-}
-
-// settle ends what claim began, with a term or nil. It reports false when the driver was closed meanwhile.
-func (d *Driver) settle(c haservices.Component, t *Term) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.contending, c)
-	if t == nil || d.isClosed {
-		return t == nil
-	}
-	d.terms[c] = t
-	return true
-}
-
-func (d *Driver) forget(t *Term) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.terms[t.component] == t {
-		delete(d.terms, t.component)
-	}
 }
 
 func (d *Driver) epochDir(c haservices.Component) string {
@@ -87,7 +53,7 @@ func (d *Driver) nextEpoch(c haservices.Component) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		err = createEpoch(dir, last+1)
+		err = d.createEpoch(dir, last+1)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -103,8 +69,8 @@ func (d *Driver) nextEpoch(c haservices.Component) (uint64, error) {
 
 func epochFile(epoch uint64) string { return epochPrefix + strconv.FormatUint(epoch, 10) }
 
-func createEpoch(dir string, epoch uint64) error {
-	if err := nodes.MakeDirectories(dir); err != nil {
+func (d *Driver) createEpoch(dir string, epoch uint64) error {
+	if err := d.tree.MakeDirectory(dir); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(filepath.Join(dir, epochFile(epoch)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -176,7 +142,7 @@ func (t *Term) fence(ctx context.Context) error {
 // end needs t.mu.
 func (t *Term) end() {
 	t.over = true
-	t.driver.forget(t) // first: who sees Lost may contend again
+	t.driver.member.Forget(t.component, t) // first: who sees Lost may contend again
 	close(t.lost)
 }
 

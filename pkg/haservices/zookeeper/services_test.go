@@ -3,6 +3,7 @@ package zookeeper
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,5 +77,41 @@ func TestServicesOnZooKeeper(t *testing.T) {
 		if exists, _, err := outside.Exists(c.root + "/" + path + "/" + job.ID.String()); exists || err != nil {
 			t.Errorf("%s of the job after the clean-up: exists %v, %v", path, exists, err)
 		}
+	}
+}
+
+// TestTwoClustersOneStorageDirectory: their nodes lie below different roots, which is no different from different
+// servers. The second cluster does not lead. Each leader of the first one does, also in another process.
+func TestTwoClustersOneStorageDirectory(t *testing.T) {
+	address, dir := zkserver.Shared(t).Address(), t.TempDir()
+	first, second := newCluster(t, address), newCluster(t, address)
+	claim := func(c *cluster) error {
+		t.Helper()
+		p := c.open()
+		s := haservices.New(haservices.Config{Driver: p.Driver, FileSystem: filesystem.NewLocal(), StorageDir: dir, Coordination: c.root, Me: p.me})
+		defer s.Close(context.WithoutCancel(t.Context()))
+		ctx, cancel := context.WithCancel(c.context())
+		defer cancel()
+		var claimed error
+		election := s.LeaderElection(haservices.Component{Kind: haservices.Dispatcher})
+		err := election.Run(ctx, leaderFunc(func(ctx context.Context, token id.FencingToken) error {
+			claimed = s.ClaimStorage(ctx, election, token)
+			if claimed == nil {
+				cancel()
+			}
+			return claimed
+		}))
+		return errors.Join(err, claimed)
+	}
+	for range 2 {
+		if err := claim(first); err != nil {
+			t.Errorf("ClaimStorage of the first cluster = %v", err)
+		}
+		if err := claim(second); !errors.Is(err, haservices.ErrForeignStorage) || !strings.Contains(err.Error(), first.root) {
+			t.Errorf("ClaimStorage of the second cluster = %v, want ErrForeignStorage that names %s", err, first.root)
+		}
+	}
+	if exists, _, err := second.outside().Exists(second.root + "/storage-owner"); exists || err != nil {
+		t.Errorf("node of the second cluster: exists %v, %v", exists, err)
 	}
 }

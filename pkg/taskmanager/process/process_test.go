@@ -194,12 +194,6 @@ func TestLogsAndOutput(t *testing.T) {
 	if fields["job-id"] != s.Graph.ID.String() || fields["execution-attempt-id"] != attempt.String() {
 		t.Errorf("log line has fields %v, want job-id and execution-attempt-id", fields)
 	}
-	times := map[string]int{}
-	for _, f := range h.line("task opened").Context {
-		if times[f.Key]++; times[f.Key] > 1 {
-			t.Errorf("the field %s is twice in one line", f.Key)
-		}
-	}
 	if tmp := fmt.Sprint(fields["tmp"]); !strings.HasPrefix(tmp, h.work) {
 		t.Errorf("temporary files go to %s, want below %s", tmp, h.work)
 	}

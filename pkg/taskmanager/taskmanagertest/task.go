@@ -132,7 +132,7 @@ func (p *Process) cancel(r protocol.CancelTasksRequest) {
 		if r.Discard {
 			p.tasks.record(p, Discarded, a, r.Completed)
 		}
-		if x := p.running[a]; x != nil && x.state != protocol.Canceling {
+		if x := p.running[a]; x != nil && x.state != protocol.Canceling && p.tasks.cfg.CancelDelay >= 0 {
 			x.state = protocol.Canceling
 			p.tellState(a, protocol.Canceling, false, nil)
 			p.after(p.tasks.cfg.CancelDelay, func() { p.ended(a, protocol.Canceled, nil) })

@@ -20,7 +20,7 @@ import (
 // Config says how simulated processes behave. All delays may be zero.
 type Config struct {
 	// LaunchDelay until a process answers calls; StartDelay from a deployment to RUNNING; AckDelay from a
-	// barrier to the acknowledgement; CancelDelay from a cancellation to CANCELED.
+	// barrier to the acknowledgement; CancelDelay from a cancellation to CANCELED; negative for never.
 	LaunchDelay, StartDelay, AckDelay, CancelDelay time.Duration
 	// Bounded says how long a job's sources have input, 0 for ever; nil means no job is bounded.
 	Bounded func(id.Job) time.Duration

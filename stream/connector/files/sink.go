@@ -37,8 +37,9 @@ func Suffix(suffix string) Option { return func(s *settings) { s.suffix = suffix
 // been completed, its name begins with a dot and ends in ".inprogress"; then it is renamed to
 // part-SUBTASK-RUN-ATTEMPT-NUMBER and never changes again. RUN is the same for all files of this sink in one
 // job, so several jobs may write to one directory. Files of failed attempts are deleted when the subtask
-// starts again, or when the job ends, unless it keeps its checkpoints. Without checkpoints all files appear at the end of a bounded job, and never in an unbounded
-// one. Flink's FileSink.
+// starts again, or when the job ends, unless it keeps its checkpoints or ends while the TaskManager that ran the
+// subtask is gone. Without checkpoints all files appear at the end of a bounded job, and never in an unbounded one.
+// Flink's FileSink.
 func Sink[T any](dir string, encode func(record T, dst []byte) []byte, opts ...Option) stream.TwoPhaseSink[T] {
 	s := settings{roll: 128 << 20, fs: filesystem.NewResolver()}
 	for _, o := range opts {

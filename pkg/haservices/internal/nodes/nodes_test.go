@@ -46,15 +46,9 @@ func TestLeftovers(t *testing.T) {
 }
 
 // In /proc a directory cannot be made, and the error is the same as when its parent is missing.
-func TestMakeDirectoriesEnds(t *testing.T) {
-	if err := MakeDirectories("/proc/tamias/nodes"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("MakeDirectories below /proc: %v, want %v", err, fs.ErrNotExist)
-	}
-	dir := filepath.Join(t.TempDir(), "a", "b", "c")
-	for range 2 {
-		if err := MakeDirectories(dir); err != nil {
-			t.Errorf("MakeDirectories(%s): %v", dir, err)
-		}
+func TestATreeWhereNoneCanBe(t *testing.T) {
+	if _, err := NewTree("/proc/tamias/nodes"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("NewTree below /proc: %v, want %v", err, fs.ErrNotExist)
 	}
 }
 

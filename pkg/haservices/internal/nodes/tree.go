@@ -28,15 +28,16 @@ const temporaryDir = ".tmp"
 // different nodes may be made at the same time; two of the same node must not be, which is what the
 // leader lock of its component is for.
 type Tree struct {
-	root string
-	self Process
+	root        string
+	self        Process
+	directories *directories
 }
 
 // NewTree opens the tree below a directory, which is made if it is not there, and removes what processes
 // that have ended since left unfinished.
 func NewTree(root string) (*Tree, error) {
-	t := &Tree{root: root, self: Self()}
-	if err := MakeDirectories(filepath.Join(root, temporaryDir)); err != nil {
+	t := &Tree{root: root, self: Self(), directories: newDirectories(root)}
+	if err := os.MkdirAll(filepath.Join(root, temporaryDir), 0o755); err != nil {
 		return nil, fmt.Errorf("open HA nodes: %w", err)
 	}
 	if err := t.RemoveUnfinished(); err != nil {
@@ -138,7 +139,7 @@ func (t *Tree) Apply(w haservices.Write) error {
 	case w.Operation == haservices.Set && !found:
 		return haservices.ErrNotFound
 	case same: // perhaps a repeated request whose first try changed the file but could not sync it
-		return unknown(syncDirectory(filepath.Dir(file)))
+		return unknown(errors.Join(t.SettleDirectory(filepath.Dir(file)), syncDirectory(filepath.Dir(file))))
 	case w.Operation == haservices.Create && found:
 		return haservices.ErrExists
 	case w.Operation == haservices.Set && !expected:
@@ -150,17 +151,35 @@ func (t *Tree) Apply(w haservices.Write) error {
 // Replace makes or replaces a file with its directories. What is worth nothing after a power cut can do
 // without the disk: then it is not durable.
 func (t *Tree) Replace(file string, data []byte, durable bool) error {
+	makeDirectory := t.MakeDirectory
+	if !durable {
+		makeDirectory = func(dir string) error { return os.MkdirAll(dir, 0o755) }
+	}
 	for range 10 { // a directory may be deleted between its making and the rename
-		if err := MakeDirectories(filepath.Dir(file)); err != nil {
-			return fmt.Errorf("%w: %w", haservices.ErrUnavailable, err)
+		err := makeDirectory(filepath.Dir(file))
+		if err != nil {
+			err = fmt.Errorf("%w: %w", haservices.ErrUnavailable, err)
+		} else {
+			err = t.ReplaceIn(file, data, durable)
 		}
-		err := t.ReplaceIn(file, data, durable)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return fmt.Errorf("%w: directory of %s is being deleted", haservices.ErrUnavailable, file)
 }
+
+// MakeDirectory makes a directory of the tree, and those above it, if they are not there. They are durable then,
+// whoever made them.
+func (t *Tree) MakeDirectory(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return t.SettleDirectory(dir)
+}
+
+// SettleDirectory makes a directory of the tree durable that is there.
+func (t *Tree) SettleDirectory(dir string) error { return t.directories.settle(dir) }
 
 // ReplaceIn is Replace in a directory that must be there.
 func (t *Tree) ReplaceIn(file string, data []byte, durable bool) error {
@@ -237,38 +256,4 @@ func parseTemporary(name string) (owner Process, ok bool) {
 	_, err := fmt.Sscan(strings.Join(fields[:2], " "), &owner.PID, &owner.StartTime)
 	owner.Namespace = fields[2]
 	return owner, err == nil
-}
-
-// MakeDirectories makes dir and its parents durably.
-func MakeDirectories(dir string) error {
-	var err error
-	// More than once: others remove directories that are empty. Not for ever: below /proc, say, nobody can
-	// make a directory although its parent is there.
-	for range 10 {
-		err = os.Mkdir(dir, 0o755)
-		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(dir) == dir {
-			break
-		}
-		if err := MakeDirectories(filepath.Dir(dir)); err != nil {
-			return err
-		}
-	}
-	switch {
-	case err == nil:
-		return syncDirectory(filepath.Dir(dir))
-	case errors.Is(err, fs.ErrExist):
-		if info, statErr := os.Stat(dir); statErr == nil && !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", dir)
-		}
-		return nil
-	}
-	return err
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
