@@ -14,6 +14,8 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/checkpoint"
 	"github.com/tamias-project/tamias/pkg/filesystem"
+	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/worker"
 )
 
 // faults fails a job again and again: each time when another checkpoint has become visible.
@@ -260,4 +262,49 @@ func TestStateOfAnotherTypeIsRefused(t *testing.T) {
 			return
 		}
 	}
+}
+
+// TestCleanUp: a job has ended after a process was killed. What its sinks had prepared for the latest checkpoint
+// appears; nothing else of the chain is opened.
+func TestCleanUp(t *testing.T) {
+	var c collected[int64]
+	sink := c.sink(t)
+	p := planOf(t, 1, func(env *Env) {
+		To(From(env, "unopened", Source[int64](unopenedSource{t})), "collect", sink)
+	})
+	w, err := sink.Open(t.Context(), Subtask{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(t.Context(), []int64{1, 2, 3}); err != nil {
+		t.Fatal(err)
+	}
+	prepared, err := w.(TwoPhaseWriter[int64]).PreCommit(t.Context(), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &p.graph.Vertices[0]
+	chain, err := p.NewChain(v.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = chain.CleanUp(t.Context(), &worker.Task{Graph: p.graph, Vertex: v, Log: zap.NewNop(), Restore: &protocol.RestoredState{
+		Checkpoint: 7, Operators: []protocol.OperatorState{{UID: v.Operators[1].UID, Raw: prepared}},
+	}})
+	if err != nil || !slices.Equal(c.committed, []int64{1, 2, 3}) {
+		t.Errorf("CleanUp = %v, committed %d, want what was prepared", err, c.committed)
+	}
+}
+
+// unopenedSource must not be touched.
+type unopenedSource struct{ t *testing.T }
+
+func (s unopenedSource) Splits(context.Context, int) ([]Split, error) {
+	s.t.Error("the source was asked for splits")
+	return nil, nil
+}
+
+func (s unopenedSource) Open(context.Context, Subtask, []Split) (Reader[int64], error) {
+	s.t.Error("the source was opened")
+	return nil, errInjected
 }

@@ -38,7 +38,10 @@ func run(in, out string, parallelism int, checkpoint time.Duration) error {
 	// The job may run on other machines, in other working directories.
 	in, out = absolute(in), absolute(out)
 
-	opts := []stream.JobOption{stream.WithCheckpoints(checkpoint)}
+	// A lost machine is worth another try, and some more. A directory that is not there is not: by default a
+	// job with checkpoints would try for ever.
+	restart := stream.FixedDelay(5, 200*time.Millisecond)
+	opts := []stream.JobOption{stream.WithCheckpoints(checkpoint), stream.WithRestart(restart)}
 	if parallelism > 0 {
 		opts = append(opts, stream.WithParallelism(parallelism))
 	}

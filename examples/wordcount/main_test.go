@@ -58,3 +58,11 @@ func TestNeedsPaths(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// A path that is wrong ends the job with the reason, instead of being tried for ever.
+func TestGivesUpOnAMissingInput(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "nothing-here")
+	if err := run(missing, t.TempDir(), 1, time.Hour); err == nil || !strings.Contains(err.Error(), missing) {
+		t.Errorf("run without input: %v, want an error that names %s", err, missing)
+	}
+}

@@ -28,6 +28,7 @@ type liveTarget struct {
 	dir     string
 	scripts string
 	pids    string // directory of the pid files
+	ident   string // part of their names
 	host    string // this machine's name
 	client  *client
 	// masters is how many JobManagers there were at the beginning.
@@ -50,6 +51,7 @@ func openLive(ctx context.Context, o Options, c *client, dir string) (*liveTarge
 		ha: string(config.HAType.In(o.Config)), conf: conf, dir: dir, host: host, client: c,
 		scripts: filepath.Join(filepath.Dir(o.Bin), "scripts"),
 		pids:    cmp.Or(os.Getenv("TAMIAS_PID_DIR"), os.Getenv("FLINK_PID_DIR"), config.PIDDir.In(o.Config)),
+		ident:   identString(),
 	}
 	if _, err := c.dispatcher.await(ctx, 0); err != nil && t.ha != string(config.HANone) {
 		return nil, fmt.Errorf("no Dispatcher leads: %w", err)
@@ -57,6 +59,14 @@ func openLive(ctx context.Context, o Options, c *client, dir string) (*liveTarge
 	all, err := t.jobManagers(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if len(all) > 0 {
+		// The scripts that have started it may have had another environment than this command.
+		known := all[0].(*liveProcess)
+		t.pids, t.ident = cmp.Or(known.variable("TAMIAS_PID_DIR"), t.pids), cmp.Or(known.variable("TAMIAS_IDENT_STRING"), t.ident)
+		if all, err = t.jobManagers(ctx); err != nil {
+			return nil, err
+		}
 	}
 	t.masters = len(all)
 	if t.masters == 0 {
@@ -208,7 +218,15 @@ func (t *liveTarget) startAgain(ctx context.Context, script, daemon string, gone
 		}
 	}
 	t.ended = append(t.ended, endedDaemon{p, daemon})
-	return runScript(ctx, filepath.Join(t.scripts, script), env, args...)
+	return runScript(ctx, filepath.Join(t.scriptsOf(p), script), env, args...)
+}
+
+// scriptsOf is the directory of the scripts that have started a process.
+func (t *liveTarget) scriptsOf(p *liveProcess) string {
+	if home := p.variable("TAMIAS_HOME"); home != "" {
+		return filepath.Join(home, "scripts")
+	}
+	return t.scripts
 }
 
 func (t *liveTarget) close(context.Context) error { return t.forgetEnded() }
@@ -245,7 +263,7 @@ func (t *liveTarget) uncut() {}
 // zooKeeper are the servers that scripts/zookeeper.sh has started on this machine.
 func (t *liveTarget) zooKeeper() (list []zooKeeperServer, err error) {
 	for _, p := range t.fromPIDFile("zookeeper", "org.apache.zookeeper.server.quorum.QuorumPeerMain") {
-		s, err := newLiveServer(p, t.scripts)
+		s, err := newLiveServer(p, t.scriptsOf(p))
 		if err != nil {
 			return nil, err
 		}
@@ -259,7 +277,7 @@ func (t *liveTarget) zooKeeper() (list []zooKeeperServer, err error) {
 	return list, nil
 }
 
-func (t *liveTarget) pidFile(daemon string) string { return pidFile(t.pids, identString(), daemon) }
+func (t *liveTarget) pidFile(daemon string) string { return pidFile(t.pids, t.ident, daemon) }
 
 func pidFile(dir, ident, daemon string) string {
 	return filepath.Join(dir, "tamias-"+ident+"-"+daemon+".pid")

@@ -23,8 +23,8 @@ type endedDaemon struct {
 func (t *liveTarget) forgetEnded() error {
 	byFile := map[string][]*liveProcess{}
 	for _, d := range t.ended {
-		dir := cmp.Or(d.process.variable("TAMIAS_PID_DIR"), t.pids)
-		file := pidFile(dir, cmp.Or(d.process.variable("TAMIAS_IDENT_STRING"), identString()), d.name)
+		dir, ident := cmp.Or(d.process.variable("TAMIAS_PID_DIR"), t.pids), cmp.Or(d.process.variable("TAMIAS_IDENT_STRING"), t.ident)
+		file := pidFile(dir, ident, d.name)
 		byFile[file] = append(byFile[file], d.process)
 	}
 	for file, ended := range byFile {

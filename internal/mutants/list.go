@@ -22,7 +22,7 @@ var fencing = []mutant{
 		file:  "pkg/haservices/embedded/term.go",
 		old:   `if t.over || t.resigned || t.driver.cluster.election(t.component).epoch != t.token.Epoch() {`,
 		new:   `if t.resigned {`,
-		tests: []test{simulation(50), unit("haservices/embedded", "TestConformance")},
+		tests: []test{simulation(50), unit("haservices/embedded", "TestConformance"), lesson("TestAWritePausedOverAnElectionIsRefused")},
 	},
 	{
 		name: "wrong address announced", breaks: "a JobManager that others cannot reach does not contend, and shoots nobody",

@@ -57,7 +57,7 @@ var adoption = []mutant{
 		file:  "pkg/jobmaster/adoption.go",
 		old:   `began: now, deadline: now.Add(s.cfg.adoptionTimeout), stale: map[member][]attemptID{},`,
 		new:   `began: now, deadline: now, stale: map[member][]attemptID{},`,
-		tests: []test{simulation(10), unit("jobmaster", "TestKilledLeaderIsANonEvent")},
+		tests: []test{simulation(10), unit("jobmaster", "TestKilledLeaderIsANonEvent"), lesson("TestNothingIsFreedBeforeEverybodyHasReported")},
 	},
 	{
 		name: "tasks fail with their master", breaks: "tasks run on without a master",
@@ -85,14 +85,14 @@ var adoption = []mutant{
 		file:  "pkg/taskmanager/job.go",
 		old:   `timeout := max(tm.cfg.OrphanTimeout, 0)`,
 		new:   `timeout := max(tm.cfg.OrphanTimeout/2, 0)`,
-		tests: []test{simulation(200), unit("taskmanager", "TestOrphanTimeout")},
+		tests: []test{simulation(200), unit("taskmanager", "TestOrphanTimeout"), lesson("TestOrphansExpire")},
 	},
 	{
 		name: "completion not told again", breaks: "a new leader tells again which checkpoint is complete",
 		file:  "pkg/jobmaster/perform.go",
 		old:   `t.tellComplete(done, a.attempts)`,
 		new:   `_ = a.attempts`,
-		tests: []test{simulation(200), unit("jobmaster", "TestKilledLeaderIsANonEvent")},
+		tests: []test{simulation(200), unit("jobmaster", "TestKilledLeaderIsANonEvent"), lesson("TestACheckpointThatNobodyWasToldOfIsToldByTheNextLeader")},
 	},
 	{
 		name: "checkpoints in progress not given up", breaks: "tasks are told which checkpoints never will be complete",

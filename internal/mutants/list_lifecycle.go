@@ -7,7 +7,7 @@ var lifecycle = []mutant{
 		file:  "pkg/dispatcher/submit.go",
 		old:   `if err != nil || j.admitted == nil {`,
 		new:   `if err != nil || j != nil {`,
-		tests: []test{simulation(10), unit("dispatcher", "TestKillAfterTheAnswer|TestRefusedSubmissions")},
+		tests: []test{simulation(10), unit("dispatcher", "TestKillAfterTheAnswer|TestRefusedSubmissions"), lesson("TestASubmissionIsStoredBeforeItIsAnswered")},
 	},
 	{
 		name: "cancellation answered early", breaks: "a cancellation that was answered is stored",

@@ -2,6 +2,7 @@ package config
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -142,7 +143,7 @@ type wrongValue struct {
 
 func (w *wrongValue) Error() string {
 	reason := ""
-	if w.reason != errUnexpected {
+	if !errors.Is(w.reason, errUnexpected) {
 		reason = " (" + w.reason.Error() + ")"
 	}
 	return fmt.Sprintf("%s: %s: value %q%s: expected %s", w.Place, w.Key, Mask(w.Key, w.Value), reason, w.expected)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/tamias-project/tamias/pkg/config"
 	"github.com/tamias-project/tamias/pkg/filesystem"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -19,6 +21,21 @@ func settings(t *testing.T, key, value string) *config.Configuration {
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// Below /proc nobody can make a directory, and the error is the one of a missing parent.
+func TestStorageBelowProc(t *testing.T) {
+	for _, kind := range []string{config.HANone, config.HALocal} {
+		cfg, err := config.FromMap(map[string]string{config.HAType.Key: kind, config.HAStorageDir.Key: "/proc/tamias/storage"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		driver, err := NewDriver(cfg, DriverConfig{FileSystem: filesystem.NewResolver(), Log: zap.NewNop()})
+		if err == nil {
+			driver.Close()
+			t.Errorf("%s: a driver whose nodes cannot be written", kind)
+		}
+	}
 }
 
 // Folders that cannot be used are start-up failures that name the option, and those that can be used are left

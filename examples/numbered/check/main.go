@@ -47,6 +47,10 @@ func run(args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "check:", err)
 		return 2
 	}
+	if report.Files == 0 {
+		fmt.Fprintf(errs, "check: %s has no committed file: the job has not come to its first checkpoint, or the directory is another one\n", dir)
+		return 2
+	}
 	if *format == "json" {
 		err = json.NewEncoder(out).Encode(report)
 	} else {

@@ -30,6 +30,7 @@ func TestRun(t *testing.T) {
 		{"-o xml good", 2, ""},
 		{"", 2, ""},
 		{"s3://bucket/x", 2, ""},
+		{"nowhere", 2, ""},
 	} {
 		var out, errs strings.Builder
 		if got := run(strings.Fields(tc.args), &out, &errs); got != tc.want || !strings.Contains(out.String(), tc.out) {

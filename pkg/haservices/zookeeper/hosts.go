@@ -24,11 +24,16 @@ type hosts struct {
 
 	round []string // addresses left to try in this round
 	size  int      // of the round
+	// failures counts how often in a row each of the names could not be resolved.
+	failures []int
 }
+
+// worthALine picks from a row of failures those that are logged: the first ones, then fewer and fewer.
+func worthALine(failures int) bool { return failures&(failures-1) == 0 }
 
 // Init implements zk.HostProvider. Look-ups happen in Next, so that no name can keep us from starting.
 func (h *hosts) Init(servers []string) error {
-	h.names, h.size = servers, len(servers)
+	h.names, h.size, h.failures = servers, len(servers), make([]int, len(servers))
 	return nil
 }
 
@@ -66,7 +71,9 @@ func (h *hosts) resolve() []string {
 				return // Config.servers has added the port
 			}
 			addresses, err := h.lookUp(ctx, host)
-			if err != nil {
+			if err == nil {
+				h.failures[i] = 0
+			} else if h.failures[i]++; worthALine(h.failures[i]) {
 				h.log.Warn("zookeeper server name not resolved", zap.String("server", name), zap.Error(err))
 			}
 			for _, a := range addresses {

@@ -114,7 +114,7 @@ func (s *session) dial(network, address string, _ time.Duration) (net.Conn, erro
 	defer cancel()
 	tcp, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
-		if round == 0 {
+		if worthALine(round) {
 			s.log.Warn("zookeeper server not reached", zap.String("server", address), zap.Error(err))
 		}
 		return nil, err

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 	"github.com/tamias-project/tamias/pkg/haservices"
 )
@@ -232,5 +235,32 @@ func TestServerMoves(t *testing.T) {
 	h.lookUp = func(context.Context, string) ([]string, error) { return nil, errors.New("no network") }
 	if got, over := h.Next(); !strings.HasSuffix(got, ":2181") || over {
 		t.Errorf("Next without name service = %s, %v, want one of the names", got, over)
+	}
+}
+
+// TestWrongNameDoesNotFillTheLog: what fails for hours is told again and again, but more and more seldom.
+func TestWrongNameDoesNotFillTheLog(t *testing.T) {
+	core, lines := observer.New(zap.WarnLevel)
+	known := false
+	h := &hosts{log: zap.New(core), stopped: func() bool { return false }, lookUp: func(context.Context, string) ([]string, error) {
+		if known {
+			return []string{"10.0.0.1"}, nil
+		}
+		return nil, errors.New("no such host")
+	}}
+	if err := h.Init([]string{"unknown:2181"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		h.Next()
+	}
+	if n := lines.Len(); n != 10 { // 1, 2, 4, ... 512
+		t.Errorf("%d lines about 1000 failures, want 10", n)
+	}
+	for _, known = range []bool{true, false} {
+		h.Next()
+	}
+	if n := lines.Len(); n != 11 {
+		t.Errorf("%d lines after the next failure, want 11", n)
 	}
 }
