@@ -61,6 +61,7 @@ func (f fixed) close()                               {}
 
 // follower knows the leader of rest_server.
 type follower struct {
+	driver   haservices.Driver
 	services *haservices.Services
 	leaders  *haservices.LeaderChannel
 	timeout  time.Duration
@@ -72,6 +73,7 @@ type follower struct {
 func follow(driver haservices.Driver, timeout time.Duration) *follower {
 	ctx, stop := context.WithCancel(context.Background())
 	f := &follower{
+		driver:   driver,
 		services: haservices.New(haservices.Config{Driver: driver}),
 		leaders:  haservices.NewLeaderChannel(), timeout: timeout, stop: stop,
 		ended: make(chan error, 1), // room for the one result
@@ -106,11 +108,21 @@ func (f *follower) base(ctx context.Context) (string, error) {
 		case err := <-f.ended:
 			return "", fmt.Errorf("look for the leader: %w", err)
 		case <-patience.C:
-			return "", fmt.Errorf("no JobManager leads: none was published within %s (rest.await-leader-timeout)", f.timeout)
+			return "", f.noLeader(ctx)
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}
 	}
+}
+
+// noLeader says why nobody was found: that nobody leads, or that nobody can be asked.
+func (f *follower) noLeader(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := f.driver.Children(ctx, "leader"); err != nil {
+		return fmt.Errorf("the high-availability services do not answer, so nobody knows which JobManager leads: %w", err)
+	}
+	return fmt.Errorf("no JobManager leads: none was published within %s (rest.await-leader-timeout)", f.timeout)
 }
 
 func (f *follower) close() {

@@ -366,6 +366,18 @@ func TestNoLeaderIsPublished(t *testing.T) {
 	}
 }
 
+// That nobody can be asked is another mistake than that nobody leads.
+func TestHighAvailabilityServicesDoNotAnswer(t *testing.T) {
+	cluster := embedded.NewCluster(embedded.Config{})
+	client := cluster.Driver("client")
+	f := follow(client, time.Millisecond)
+	defer f.close()
+	cluster.Disconnect("client")
+	if _, err := f.base(t.Context()); err == nil || !strings.Contains(err.Error(), "do not answer") {
+		t.Errorf("base = %v, want an error that says that the high-availability services do not answer", err)
+	}
+}
+
 func TestWatcherGivesUp(t *testing.T) {
 	var progress bytes.Buffer
 	w := watcher{client: &client{locator: fixed("http://127.0.0.1:1"), http: newCluster(t).server.Client()}, job: theJob, out: &progress, patience: time.Millisecond}

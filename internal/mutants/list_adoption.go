@@ -139,7 +139,7 @@ var adoption = []mutant{
 		name: "resource manager leases reported slots", breaks: "a slot is free only if its TaskManager says so",
 		file:  "pkg/resourcemanager/core.go",
 		old:   `if s.Allocation.IsZero() && !asked && !tm.doubted[i] {`,
-		new:   `if !asked && !tm.doubted[i] {`,
+		new:   `if _ = s; !asked && !tm.doubted[i] {`,
 		tests: []test{unit("resourcemanager", "TestTranscripts")},
 	},
 	{
