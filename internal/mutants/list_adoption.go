@@ -149,4 +149,18 @@ var adoption = []mutant{
 		new:   "",
 		tests: []test{unit("resourcemanager", "TestTranscripts")},
 	},
+	{
+		name: "answers strangers", breaks: "who is not registered is sent to register, whatever it tells",
+		file:  "pkg/jobmaster/calls.go",
+		old:   `if _, ok := t.schedule.members[m]; !ok {`,
+		new:   `if _, ok := t.schedule.members[m]; !ok && m == (member{}) {`,
+		tests: []test{unit("jobmaster", "TestSilentTaskManagerReturns")},
+	},
+	{
+		name: "what finished before is waited for", breaks: "a job ends although its leader changed in the middle of its end",
+		file:  "pkg/jobmaster/schedule.go",
+		old:   `drained = drained && (e.drained || e.state == protocol.Finished)`,
+		new:   `drained = drained && e.drained`,
+		tests: []test{unit("jobmaster", "TestSchedule")},
+	},
 }

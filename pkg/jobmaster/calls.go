@@ -100,8 +100,8 @@ func (t *term) acknowledge(r protocol.AcknowledgeCheckpointRequest) (protocol.Em
 		return protocol.Empty{}, err
 	}
 	now := time.Now()
-	if e := t.schedule.execution(r.Attempt); e != nil {
-		t.heard(t.sessions[e.place.member], now)
+	if err := t.member(now, member{r.TaskManager, r.Instance}); err != nil {
+		return protocol.Empty{}, err
 	}
 	t.perform(t.coordinate(t.coordinator.Acknowledge(now, r)))
 	return protocol.Empty{}, nil
@@ -111,7 +111,20 @@ func (t *term) decline(r protocol.DeclineCheckpointRequest) (protocol.Empty, err
 	if err := t.ready(r.Job); err != nil {
 		return protocol.Empty{}, err
 	}
-	actions := t.coordinator.Decline(time.Now(), r)
-	t.perform(t.coordinate(actions))
+	now := time.Now()
+	if err := t.member(now, member{r.TaskManager, r.Instance}); err != nil {
+		return protocol.Empty{}, err
+	}
+	t.perform(t.coordinate(t.coordinator.Decline(now, r)))
 	return protocol.Empty{}, nil
+}
+
+// member takes a call as a sign of life of a TaskManager that has registered. Another one must register first: if
+// it was answered, it would take that for a word of its master, and go on with tasks that were given to others.
+func (t *term) member(now time.Time, m member) error {
+	if _, ok := t.schedule.members[m]; !ok {
+		return protocol.ErrUnknownTaskManager
+	}
+	t.heard(t.sessions[m], now)
+	return nil
 }

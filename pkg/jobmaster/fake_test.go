@@ -252,6 +252,7 @@ func (tm *fakeTaskManager) tell(ctx context.Context, g rpc.Gateway) error {
 		}
 	}
 	for _, a := range acks {
+		a.TaskManager, a.Instance = request.TaskManager, request.Instance
 		if _, err := rpc.Invoke(ctx, g, protocol.AcknowledgeCheckpoint, a); err != nil {
 			return err
 		}

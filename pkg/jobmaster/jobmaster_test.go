@@ -193,7 +193,21 @@ func signalRegistration(tm *fakeTaskManager) {
 	signal(tm.wake)
 }
 
+// A TaskManager that was silent, and whose tasks were started again elsewhere, learns from the answer to whatever it
+// tells first that it has to register, and from that answer what to cancel.
 func TestSilentTaskManagerReturns(t *testing.T) {
+	for name, tell := range map[string]func(*fakeTaskManager){
+		"with a state": func(tm *fakeTaskManager) { tm.set(parseAttempt("a1"), func(*protocol.Execution) {}) },
+		"with an acknowledgement": func(tm *fakeTaskManager) {
+			tm.acks = append(tm.acks, protocol.AcknowledgeCheckpointRequest{Job: tm.job, Attempt: parseAttempt("a1"), Checkpoint: 7})
+			signal(tm.wake)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { silentTaskManagerReturns(t, tell) })
+	}
+}
+
+func silentTaskManagerReturns(t *testing.T, tell func(*fakeTaskManager)) {
 	inWorld(t, func(w *world) {
 		first, _, _, tm2 := w.twoByTwo()
 		w.until("a checkpoint is completed", 11*time.Second, w.completed(first))
@@ -207,7 +221,7 @@ func TestSilentTaskManagerReturns(t *testing.T) {
 		w.taskManager("tm3", 1)
 		w.until("the region runs elsewhere", 2*time.Second, w.running(first))
 		w.network.HealAll()
-		tm2.do(func() { tm2.set(parseAttempt("a1"), func(*protocol.Execution) {}) }) // it tells something and learns that it has to register
+		tm2.do(func() { tell(tm2) })
 		w.until("its old tasks are cancelled", 3*time.Second, func() bool { return len(tm2.log("cancel")) == 2 })
 		w.wantAttempts(first, "a0.1", "a1.1", "b0.1", "b1.1")
 		if r := w.details(first).Checkpoints.LatestRestored; r == nil || r.ID != 1 || r.At.IsZero() {

@@ -69,6 +69,9 @@ type AcknowledgeCheckpointRequest struct {
 	Checkpoint int64               `cbor:"3,keyasint"`
 	State      []OperatorState     `cbor:"4,keyasint"`
 	Metrics    CheckpointMetrics   `cbor:"5,keyasint"`
+	// TaskManager and Instance say who tells it.
+	TaskManager id.TaskManager `cbor:"6,keyasint"`
+	Instance    id.Instance    `cbor:"7,keyasint"`
 }
 
 // CheckpointMetrics says what one attempt's part of a checkpoint cost.
@@ -88,4 +91,7 @@ type DeclineCheckpointRequest struct {
 	Attempt    id.ExecutionAttempt `cbor:"2,keyasint"`
 	Checkpoint int64               `cbor:"3,keyasint"`
 	Reason     string              `cbor:"4,keyasint"`
+	// TaskManager and Instance say who tells it.
+	TaskManager id.TaskManager `cbor:"5,keyasint"`
+	Instance    id.Instance    `cbor:"6,keyasint"`
 }

@@ -256,11 +256,16 @@ func (s *masterSession) tellStates(ctx context.Context, states []news) error {
 func (s *masterSession) tellCheckpoint(ctx context.Context, n news) error {
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	tm := s.job.tm
 	var err error
 	if n.ack != nil {
-		_, err = rpc.Invoke(callCtx, s.gateway, protocol.AcknowledgeCheckpoint, *n.ack)
+		request := *n.ack
+		request.TaskManager, request.Instance = tm.cfg.ID, tm.instance
+		_, err = rpc.Invoke(callCtx, s.gateway, protocol.AcknowledgeCheckpoint, request)
 	} else {
-		_, err = rpc.Invoke(callCtx, s.gateway, protocol.DeclineCheckpoint, *n.decline)
+		request := *n.decline
+		request.TaskManager, request.Instance = tm.cfg.ID, tm.instance
+		_, err = rpc.Invoke(callCtx, s.gateway, protocol.DeclineCheckpoint, request)
 	}
 	if err != nil && (ctx.Err() != nil || !answered(err)) {
 		return fmt.Errorf("checkpoint %d: %w", n.checkpoint(), err)
