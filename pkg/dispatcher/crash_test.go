@@ -183,11 +183,7 @@ func TestCleanUpFailsTwice(t *testing.T) {
 			return nil
 		})
 		w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		g := w.submitted("numbers")
 		w.jobs.finish(g.ID, protocol.JobFinished)
 		settle(time.Hour)
 		if left := w.leftovers(); len(left) != 0 || len(failed) == 0 {
@@ -206,11 +202,7 @@ func TestDirtyResultIsReleased(t *testing.T) {
 	c := &crash{at: 1, effect: embedded.LoseRequest}
 	inBubble(t, embedded.Config{Faults: embedded.Faults{Outcome: c.outcome}}, func(t *testing.T, w *world) {
 		a := w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		g := w.submitted("numbers")
 		c.at = 2 // the result is written, nothing is removed
 		c.armed.Store(true)
 		w.jobs.finish(g.ID, protocol.JobFinished)

@@ -98,11 +98,7 @@ func TestSubmitTwice(t *testing.T) {
 func TestKillAfterTheAnswer(t *testing.T) {
 	inBubble(t, embedded.Config{}, func(t *testing.T, w *world) {
 		a := w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		g := w.submitted("numbers")
 		a.kill()
 		w.start("b")
 		if d := w.details(g.ID); d.Overview.State != protocol.JobRunning {
@@ -118,11 +114,7 @@ func TestKillAfterTheAnswer(t *testing.T) {
 func TestStoppingRemovesNothing(t *testing.T) {
 	inBubble(t, embedded.Config{}, func(t *testing.T, w *world) {
 		a := w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		w.submitted("numbers")
 		settle(time.Second)
 		before := fmt.Sprint(w.leftovers())
 		w.cluster.ExpireSession("a")
@@ -371,11 +363,7 @@ func TestStopCluster(t *testing.T) {
 func TestDamagedResultKeepsItsJobFromRunning(t *testing.T) {
 	inBubble(t, embedded.Config{}, func(t *testing.T, w *world) {
 		a := w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		g := w.submitted("numbers")
 		settle(time.Second)
 		a.terminate()
 		term, err := w.view.Campaign(t.Context(), haservices.Component{Kind: haservices.Dispatcher}, haservices.Contender{})

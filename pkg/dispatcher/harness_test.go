@@ -179,6 +179,17 @@ func (w *world) submit(g jobgraph.JobGraph) error {
 	return err
 }
 
+// submitted is a job that the leader has taken.
+func (w *world) submitted(name string) jobgraph.JobGraph {
+	w.t.Helper()
+	g := graphOf(name)
+	w.upload(&g)
+	if err := w.submit(g); err != nil {
+		w.t.Fatalf("SubmitJob: %v", err)
+	}
+	return g
+}
+
 func (w *world) details(job id.Job) protocol.JobDetails {
 	w.t.Helper()
 	d, err := invoke(w, protocol.DescribeJob, protocol.DescribeJobRequest{Job: job})

@@ -38,11 +38,7 @@ func TestEveryDeletionMayFailTwice(t *testing.T) {
 			return nil
 		})
 		w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		g := w.submitted("numbers")
 		w.jobs.finish(g.ID, protocol.JobFinished)
 		settle(time.Hour)
 		if left := w.leftovers(); len(left) != 0 {
@@ -68,11 +64,7 @@ func TestEveryDeletionMayFailTwice(t *testing.T) {
 func TestADispatcherLeavesForeignFilesAlone(t *testing.T) {
 	inBubble(t, embedded.Config{}, func(t *testing.T, w *world) {
 		a := w.start("a")
-		g := graphOf("numbers")
-		w.upload(&g)
-		if err := w.submit(g); err != nil {
-			t.Fatal(err)
-		}
+		g := w.submitted("numbers")
 		a.kill()
 		before := w.files.Files()
 		foreign := newWorld(t, embedded.Config{})
