@@ -76,7 +76,7 @@ func TestRealZooKeeper(t *testing.T) {
 	check := exec.Command("bash", "-c", ". ./tamias-config.sh && default_configuration && find_zookeeper")
 	check.Env = h.env
 	if out, err := check.CombinedOutput(); err != nil {
-		t.Skipf("%s", out)
+		t.Fatalf("ZooKeeper or Java is missing; make deps installs both: %s", out)
 	}
 	ports := freePorts(t, 9)
 	conf := "tickTime=200\ninitLimit=20\nsyncLimit=10\ndataDir=data\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n"

@@ -92,9 +92,10 @@ func (s *session) lost(ctx context.Context, reason string) {
 }
 
 // beat sends heartbeats, beginning at a random moment: those who registered together are not asked together, nor
-// while thousands still register, as each has to be connected to first. The TaskManager is lost when it has been silent for the timeout and the last
-// two heartbeats failed: one of them was sent after the timeout, so a pause of this process is not
-// taken for the TaskManager's. When nobody else is heard either, it is not the TaskManager that is lost.
+// while thousands still register, as each has to be connected to first. The TaskManager is lost when it has been
+// silent for the timeout and the last two heartbeats failed: one of them was sent after the timeout, so a pause of
+// this process is not taken for the TaskManager's. When nobody else is heard either, it is not the TaskManager that
+// is lost.
 func (s *session) beat(ctx context.Context) {
 	cfg := s.term.rm.cfg
 	start := min(cfg.HeartbeatInterval, cfg.HeartbeatTimeout/3) // or the TaskManager might miss us
