@@ -34,8 +34,10 @@ func (s *schedule) failed(now time.Time, list []*execution) {
 		return
 	}
 	seen := map[protocol.Failure]bool{}
-	for _, e := range list {
-		if !seen[*e.failure] && (e.region.phase != stopping || saysWhy(e.failure)) {
+	told := slices.Clone(list) // what says most comes on top
+	slices.SortStableFunc(told, func(a, b *execution) int { return weight(a.failure) - weight(b.failure) })
+	for _, e := range told {
+		if !seen[*e.failure] && (e.region.phase != stopping || s.saysWhy(e.failure)) {
 			seen[*e.failure] = true
 			s.record(now, *e.failure, e)
 		}
@@ -43,18 +45,32 @@ func (s *schedule) failed(now time.Time, list []*execution) {
 	s.fail(now, list)
 }
 
-// saysWhy reports whether a failure is a cause and not just what followed from another's: a panic, or the
-// end of a process.
-func saysWhy(f *protocol.Failure) bool { return f.Stack != "" || f.Process }
+// saysWhy reports whether a failure is worth to be seen although its region is being stopped already: a
+// panic, the end of a process, or the first that is more than what followed from another's.
+func (s *schedule) saysWhy(f *protocol.Failure) bool {
+	return weight(f) == heaviest || len(s.ledger.Failures) > 0 && weight(f) > weight(&s.ledger.Failures[0].Failure)
+}
 
-// rootOf is the failure that says most: one with a stack, else a cause, else the first.
+// heaviest is the weight of a failure that cannot follow from another one.
+const heaviest = 2
+
+// weight is how much a failure tells about the cause of all.
+func weight(f *protocol.Failure) int {
+	switch {
+	case f.Stack != "" || f.Process:
+		return heaviest
+	case f.Consequence:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// rootOf is the failure that says most, the first of those.
 func rootOf(failed []*execution) *protocol.Failure {
 	root := failed[0].failure
 	for _, e := range failed {
-		if e.failure.Stack != "" {
-			return e.failure
-		}
-		if !saysWhy(root) && saysWhy(e.failure) {
+		if weight(e.failure) > weight(root) {
 			root = e.failure
 		}
 	}

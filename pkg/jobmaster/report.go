@@ -109,7 +109,7 @@ func (s *schedule) update(now time.Time, e *execution, r *protocol.Execution) (f
 		}
 		// A cause is worth to be seen even though the task was on its way out: what followed from it may have
 		// been heard first.
-		if saysWhy(e.failure) && s.goal.kind != haservices.CancelIntent && !s.recorded(now, e) {
+		if s.saysWhy(e.failure) && s.goal.kind != haservices.CancelIntent && !s.recorded(now, e) {
 			s.record(now, *e.failure, e)
 		}
 	case protocol.Finished:

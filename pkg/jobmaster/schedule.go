@@ -111,7 +111,7 @@ func (s *schedule) start(now time.Time, ledger *haservices.Ledger, intent *haser
 		s.strategy.restarts = ledger.Restarts
 		s.beginAdoption(now)
 	}
-	if f := s.goal.failure; f != nil && (len(s.ledger.Failures) == 0 || s.ledger.Failures[0].Failure != *f) {
+	if f := s.goal.failure; f != nil && !slices.ContainsFunc(s.ledger.Failures, func(known protocol.JobFailure) bool { return known.Failure == *f }) {
 		s.record(now, *f, nil) // the earlier leader died before the ledger knew
 	}
 	s.do(declareSlots{})

@@ -133,11 +133,11 @@ func states(words []string, m member) (list []protocol.Execution) {
 			if name == "drained" {
 				e.State, e.Drained = protocol.Running, true
 			}
-			if name == "died" { // with its process
+			if name == "died" || name == "lost" { // with its process, a peer
 				e.State = protocol.Failed
 			}
 			if e.State == protocol.Failed {
-				e.Failure = &protocol.Failure{Message: option(words, "because", "boom"), Process: name == "died"}
+				e.Failure = &protocol.Failure{Message: option(words, "because", "boom"), Process: name == "died", Consequence: name == "lost"}
 			}
 			list = append(list, e)
 		}

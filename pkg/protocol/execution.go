@@ -33,6 +33,8 @@ type Failure struct {
 	Stack string `cbor:"2,keyasint" json:"stack,omitempty"`
 	// Process is true when the whole job process ended.
 	Process bool `cbor:"3,keyasint" json:"process,omitempty"`
+	// Consequence is true when the task only lost a peer: what ended that one is the cause.
+	Consequence bool `cbor:"4,keyasint,omitempty" json:"consequence,omitempty"`
 }
 
 func (f *Failure) Error() string { return f.Message }

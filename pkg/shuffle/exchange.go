@@ -48,6 +48,14 @@ type Exchange struct {
 	peers   map[string]*peer
 }
 
+// PeerError is that a channel's other end has ended or cannot be reached. Why it ended, its own task tells.
+type PeerError struct{ err error }
+
+func (e *PeerError) Error() string { return e.err.Error() }
+
+// Unwrap returns what happened to the channel.
+func (e *PeerError) Unwrap() error { return e.err }
+
 // subtask is what attempts are attempts of.
 type subtask struct {
 	vertex id.Vertex

@@ -224,7 +224,7 @@ func (g *Gate) lose(channel int, err error) {
 	g.mu.Lock()
 	ch := &g.channels[channel]
 	if !g.closed && !ch.ended && g.err == nil {
-		g.err = fmt.Errorf("lost the connection from producer %s at %s: %w", ch.peer.Peer, ch.peer.Address, err)
+		g.err = &PeerError{fmt.Errorf("lost the connection from producer %s at %s: %w", ch.peer.Peer, ch.peer.Address, err)}
 	}
 	g.mu.Unlock()
 	g.Wake()

@@ -120,7 +120,7 @@ func (s *Sender) grant(n int) {
 func (s *Sender) fail(err error) {
 	s.mu.Lock()
 	if s.err == nil && !s.ended {
-		s.err = fmt.Errorf("send to consumer %s: %w", s.key.consumer, err)
+		s.err = &PeerError{fmt.Errorf("send to consumer %s: %w", s.key.consumer, err)}
 	}
 	s.mu.Unlock()
 	s.signal()

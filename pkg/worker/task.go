@@ -355,6 +355,8 @@ func (t *task) failure(err error) *protocol.Failure {
 	if errors.As(err, &p) {
 		f.Stack = string(p.stack)
 	}
+	var lost *shuffle.PeerError
+	f.Consequence = p == nil && errors.As(err, &lost)
 	return f
 }
 

@@ -29,7 +29,14 @@ func (k *candidacy) waitFor(ctx context.Context, before string) error {
 			close(taken)
 		}
 	}()
-	defer func() { cancel(); <-watched }()
+	var noticed time.Time // k.noticed is read by evict until the watching has ended
+	defer func() {
+		cancel()
+		<-watched
+		if !noticed.IsZero() {
+			k.noticed = noticed
+		}
+	}()
 
 	w := k.driver.client.watches
 	theirs, ours := w.follow(before, true), w.follow(k.node, true)
@@ -38,7 +45,7 @@ func (k *candidacy) waitFor(ctx context.Context, before string) error {
 	for {
 		them, theirsChanged := theirs.read()
 		if them.known && them.session == k.session && !them.exists {
-			k.noticed = time.Now()
+			noticed = time.Now()
 			return nil
 		}
 		us, oursChanged := ours.read()
