@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +32,8 @@ const (
 	debianLog = "/usr/share/java/slf4j-simple.jar"
 	// startTimeout bounds the wait for a server's first answer: 1-2 s on an idle machine.
 	startTimeout = 90 * time.Second
+	// commandTimeout is long for a server, and short enough for tests that wait for no answer.
+	commandTimeout = 3 * time.Second
 	// TickTime is the unit of all timeouts of the servers; they accept session timeouts from two ticks.
 	TickTime = 250 * time.Millisecond
 )
@@ -127,14 +131,14 @@ func (s *Server) Mode() string {
 }
 
 // Command sends one of ZooKeeper's four-letter commands (srvr, cons, wchs, dump) and returns the answer,
-// "" when there is none within a second.
+// "" when there is none within commandTimeout.
 func (s *Server) Command(word string) string {
-	c, err := net.DialTimeout("tcp", s.Address(), time.Second)
+	c, err := net.DialTimeout("tcp", s.Address(), commandTimeout)
 	if err != nil {
 		return ""
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Second))
+	c.SetDeadline(time.Now().Add(commandTimeout))
 	if _, err := io.WriteString(c, word); err != nil {
 		return ""
 	}
@@ -169,8 +173,24 @@ func (s *Server) Kill() {
 	}
 }
 
-// Freeze stops the server with SIGSTOP: its port still accepts connections, nothing answers.
-func (s *Server) Freeze() { s.current().cmd.Process.Signal(syscall.SIGSTOP) }
+// Freeze stops the server with SIGSTOP, and waits until no thread runs any more: its port still accepts
+// connections, nothing answers.
+func (s *Server) Freeze() {
+	s.current().cmd.Process.Signal(syscall.SIGSTOP)
+	for s.running() {
+		runtime.Gosched()
+	}
+}
+
+// running reports whether a thread of the server is neither stopped nor gone.
+func (s *Server) running() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.PID()))
+	return slices.ContainsFunc(threads, func(path string) bool {
+		stat, _ := os.ReadFile(path)
+		_, state, named := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+		return named && !bytes.ContainsAny(state[:1], "TtZX")
+	})
+}
 
 // Thaw lets a frozen server go on.
 func (s *Server) Thaw() { s.current().cmd.Process.Signal(syscall.SIGCONT) }

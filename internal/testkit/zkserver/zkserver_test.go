@@ -3,6 +3,7 @@ package zkserver_test
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 )
@@ -40,9 +41,7 @@ func TestFrozenServerAcceptsAndIsSilent(t *testing.T) {
 			t.Errorf("%s: the server answers", tc.name)
 		}
 		tc.fix()
-		if got := s.Mode(); got != "standalone" {
-			t.Errorf("%s: Mode after the repair = %q", tc.name, got)
-		}
+		await(t, tc.name+": answer after the repair", func() bool { return s.Mode() == "standalone" })
 	}
 }
 
@@ -52,13 +51,22 @@ func TestEnsembleHasOneLeader(t *testing.T) {
 	if first == nil {
 		t.Fatal("no leader")
 	}
-	followers := 0
-	for _, s := range e.Servers {
-		if s.Mode() == "follower" {
-			followers++
+	await(t, "two followers", func() bool {
+		followers := 0
+		for _, s := range e.Servers {
+			if s.Mode() == "follower" {
+				followers++
+			}
 		}
-	}
-	if followers != 2 {
-		t.Errorf("%d followers, want 2", followers)
+		return followers == 2
+	})
+}
+
+func await(t *testing.T, what string, come func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !come(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
 	}
 }
