@@ -87,6 +87,7 @@ func newHome(t *testing.T, conf string) *home {
 	}
 	h.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir, "USER=tester", "GORACE=atexit_sleep_ms=0",
+		"TAMIAS_START_TIMEOUT=60", // only a stand-in that is far too slow takes that long
 		"TAMIAS_PID_DIR=" + filepath.Join(h.dir, "pids"), "JAVA_HOME=" + filepath.Join(h.dir, "java"), "TAMIAS_ZOOKEEPER_CLASSPATH=none",
 	}
 	t.Cleanup(h.killAll)

@@ -10,10 +10,10 @@ ACTION=${1-}
 DAEMON=${2-}
 shift $(($# < 2 ? $# : 2))
 
-# await_start PID fails when the process ends within half a second: what is wrong with a setting, a port or a
-# folder shows by then. It does not wait longer than it takes the process to say that it has started.
+# await_start PID fails when the process ends within TAMIAS_START_TIMEOUT seconds: what is wrong with a setting, a port
+# or a folder shows by then. It does not wait longer than it takes the process to say that it has started.
 await_start() {
-    local looks=10
+    local looks=$((TAMIAS_START_TIMEOUT * 20))
     [[ $DAEMON != zookeeper ]] || looks=1 # Java is slower, and says nothing of the kind
     while ((looks-- > 0)); do
         sleep 0.05

@@ -198,9 +198,15 @@ func (r *localJob) event(e protocol.WorkerEvent) []checkpoint.Action {
 	}
 	r.executions[e.State.Attempt] = e.State
 	r.outcome.metrics[e.State.Attempt] = e.State.Metrics
-	if e.State.State == protocol.Failed && r.failure == nil {
+	if e.State.State != protocol.Failed {
+		return nil
+	}
+	if r.failure == nil {
 		r.failure = e.State.Failure
 		return append(r.coordinator.Suspend(now, "a task failed"), cancelTasks{})
+	}
+	if r.failure.Consequence && !e.State.Failure.Consequence {
+		r.failure = e.State.Failure // what followed from it was heard first
 	}
 	return nil
 }

@@ -82,8 +82,11 @@ func (s *sourceOperator[T]) poll(ctx, read context.Context) (p worker.Polled, er
 			return p, err
 		}
 	}
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		p.End, err = true, nil
+	case errors.Is(err, context.Canceled) && read.Err() != nil && ctx.Err() == nil:
+		err = nil // it was told not to wait any longer
 	}
 	return p, err
 }

@@ -18,8 +18,12 @@ import (
 // firstRetry is the pause before the first repetition of a call; it doubles up to rest.retry.delay.
 const firstRetry = 100 * time.Millisecond
 
-// errUnavailable: no JobManager answered, or none leads. The request may be repeated.
-var errUnavailable = errors.New("no JobManager answers")
+var (
+	// errUnavailable: no JobManager answered, or none leads. The request may be repeated.
+	errUnavailable = errors.New("no JobManager answers")
+	// errMoved: another JobManager leads than the one that was asked. The request is repeated there at once.
+	errMoved = errors.New("another JobManager leads")
+)
 
 // client makes calls to the cluster's REST endpoint. All calls that it makes are idempotent.
 type client struct {
@@ -78,12 +82,36 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 	return c.do(ctx, call{method: http.MethodGet, path: path}, into)
 }
 
-// once makes one attempt: errUnavailable, statusError, or a local error.
+// once makes one attempt: errUnavailable, statusError, or a local error. It begins anew where the leader is when
+// that changes meanwhile: one that is frozen never answers.
 func (c *client) once(ctx context.Context, request call, into any) error {
-	base, err := c.locator.base(ctx)
-	if err != nil {
-		return err
+	for {
+		base, moved, err := c.locator.base(ctx)
+		if err != nil {
+			return err
+		}
+		attempt, giveUp := context.WithCancelCause(ctx)
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			select {
+			case <-moved:
+				giveUp(errMoved)
+			case <-attempt.Done():
+			}
+		}()
+		err = c.ask(attempt, base, request, into)
+		again := err != nil && errors.Is(context.Cause(attempt), errMoved)
+		giveUp(nil)
+		<-watched
+		if !again {
+			return err
+		}
 	}
+}
+
+// ask makes a request to one JobManager.
+func (c *client) ask(ctx context.Context, base string, request call, into any) error {
 	var body io.Reader
 	var contentType string
 	if request.body != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,8 +20,9 @@ import (
 
 // locator says where REST is served: http://host:port.
 type locator interface {
-	// base returns the address known now, waiting for the first one.
-	base(ctx context.Context) (string, error)
+	// base returns the address known now, waiting for the first one. moved is closed when another one has become
+	// known; nil is never.
+	base(ctx context.Context) (address string, moved <-chan struct{}, err error)
 	// close ends the search.
 	close()
 }
@@ -56,18 +58,21 @@ func parseJobManager(s string) (string, error) {
 // fixed is an address that does not change.
 type fixed string
 
-func (f fixed) base(context.Context) (string, error) { return string(f), nil }
-func (f fixed) close()                               {}
+func (f fixed) base(context.Context) (string, <-chan struct{}, error) { return string(f), nil, nil }
+func (f fixed) close()                                                {}
 
-// follower knows the leader of rest_server.
+// follower knows the leader of rest_server. It is its own LeaderRetrievalListener.
 type follower struct {
 	driver   haservices.Driver
 	services *haservices.Services
-	leaders  *haservices.LeaderChannel
 	timeout  time.Duration
-	last     string // what base returned last
 	stop     context.CancelFunc
-	ended    chan error // closed after Run
+	ended    chan struct{} // closed when following has ended, for the reason err
+	err      error
+
+	mu    sync.Mutex // guards all below
+	last  string     // address of the leader known last
+	moved chan struct{}
 }
 
 func follow(driver haservices.Driver, timeout time.Duration) *follower {
@@ -75,42 +80,47 @@ func follow(driver haservices.Driver, timeout time.Duration) *follower {
 	f := &follower{
 		driver:   driver,
 		services: haservices.New(haservices.Config{Driver: driver}),
-		leaders:  haservices.NewLeaderChannel(), timeout: timeout, stop: stop,
-		ended: make(chan error, 1), // room for the one result
+		timeout:  timeout, stop: stop,
+		ended: make(chan struct{}), moved: make(chan struct{}),
 	}
 	go func() {
-		f.ended <- f.services.LeaderRetrieval(haservices.Component{Kind: haservices.RestServer}).Run(ctx, f.leaders)
-		close(f.ended)
+		defer close(f.ended)
+		f.err = f.services.LeaderRetrieval(haservices.Component{Kind: haservices.RestServer}).Run(ctx, f)
 	}()
 	return f
 }
 
-// base is called by one goroutine. While there is no leader, the last one is as good as any: each
+// NotifyLeader takes over the leader that retrieval tells. While there is none, the last one is as good as any: each
 // JobManager serves.
-func (f *follower) base(ctx context.Context) (string, error) {
+func (f *follower) NotifyLeader(l haservices.LeaderInformation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l.IsEmpty() || l.Address == f.last {
+		return
+	}
+	f.last = l.Address
+	close(f.moved)
+	f.moved = make(chan struct{})
+}
+
+func (f *follower) base(ctx context.Context) (string, <-chan struct{}, error) {
 	patience := time.NewTimer(f.timeout)
 	defer patience.Stop()
 	for {
-		select {
-		case l := <-f.leaders.C():
-			if !l.IsEmpty() {
-				f.last = l.Address
-			}
-			continue // drain: the newest counts
-		default:
-		}
-		if f.last != "" {
-			return f.last, nil
+		f.mu.Lock()
+		last, moved := f.last, f.moved
+		f.mu.Unlock()
+		if last != "" {
+			return last, moved, nil
 		}
 		select {
-		case l := <-f.leaders.C():
-			f.last = l.Address
-		case err := <-f.ended:
-			return "", fmt.Errorf("look for the leader: %w", err)
+		case <-moved:
+		case <-f.ended:
+			return "", nil, fmt.Errorf("look for the leader: %w", f.err)
 		case <-patience.C:
-			return "", f.noLeader(ctx)
+			return "", nil, f.noLeader(ctx)
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return "", nil, ctx.Err()
 		}
 	}
 }
@@ -127,8 +137,7 @@ func (f *follower) noLeader(ctx context.Context) error {
 
 func (f *follower) close() {
 	f.stop()
-	for range f.ended { // until closed
-	}
+	<-f.ended
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := f.services.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {

@@ -361,7 +361,7 @@ func TestWatcherFollowsTheLeader(t *testing.T) {
 func TestNoLeaderIsPublished(t *testing.T) {
 	f := follow(embedded.NewCluster(embedded.Config{}).Driver("client"), time.Millisecond)
 	defer f.close()
-	if _, err := f.base(t.Context()); err == nil || !strings.Contains(err.Error(), "rest.await-leader-timeout") {
+	if _, _, err := f.base(t.Context()); err == nil || !strings.Contains(err.Error(), "rest.await-leader-timeout") {
 		t.Errorf("base = %v, want an error that names rest.await-leader-timeout", err)
 	}
 }
@@ -373,7 +373,7 @@ func TestHighAvailabilityServicesDoNotAnswer(t *testing.T) {
 	f := follow(client, time.Millisecond)
 	defer f.close()
 	cluster.Disconnect("client")
-	if _, err := f.base(t.Context()); err == nil || !strings.Contains(err.Error(), "do not answer") {
+	if _, _, err := f.base(t.Context()); err == nil || !strings.Contains(err.Error(), "do not answer") {
 		t.Errorf("base = %v, want an error that says that the high-availability services do not answer", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,21 +22,20 @@ func echo(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			serving.Go(func() {
 				defer c.Close()
 				io.Copy(c, c)
-			}()
+			})
 		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	})
+	t.Cleanup(func() { l.Close(); serving.Wait() })
 	return l.Addr().String()
 }
 
@@ -74,7 +74,7 @@ func (c *caller) say(line string) {
 
 func (c *caller) hear(want string) {
 	c.t.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	if got, err := c.answers.ReadString('\n'); err != nil || got != want+"\n" {
 		c.t.Fatalf("heard %q, %v; want %q", got, err, want)
 	}
@@ -127,7 +127,7 @@ func TestAClosedRelayRefuses(t *testing.T) {
 	c.hear("hello")
 	r.sever(func(net.Addr) bool { return true })
 	r.close()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := c.answers.ReadString('\n'); err == nil || os.IsTimeout(err) {
 		t.Errorf("the connection is still open: %v", err)
 	}

@@ -207,9 +207,13 @@ func (c *Cluster) start(name string, number int, args []string) (*Process, error
 	return startProcess(fmt.Sprintf("%s %d", name, number), log, c.cfg.Env, filepath.Join(c.cfg.Bin, name), args...)
 }
 
-// Stop ends TaskManagers, then JobManagers: SIGTERM, and SIGKILL after ten seconds or when ctx ends.
+// stopTimeout is how long the processes of a cluster have to end in order, all together: only what hangs takes that
+// long, also on a busy machine.
+const stopTimeout = time.Minute
+
+// Stop ends TaskManagers, then JobManagers: SIGTERM, and SIGKILL after stopTimeout or when ctx ends.
 func (c *Cluster) Stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	var errs []error
 	for _, group := range [][]*Process{c.TaskManagers, c.JobManagers} {

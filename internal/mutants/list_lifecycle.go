@@ -28,7 +28,21 @@ var lifecycle = []mutant{
 		file:  "pkg/dispatcher/term.go",
 		old:   "if ended[jobID] {\n\t\t\tcontinue\n\t\t}",
 		new:   "",
-		tests: []test{simulation(300), unit("dispatcher", "TestCrashWhileAJobEnds")},
+		tests: []test{unit("dispatcher", "TestDirtyResultIsReleased")}, // a JobMaster looks too
+	},
+	{
+		name: "master ignores the result", breaks: "a job with a stored result never runs again",
+		file:  "pkg/jobmaster/jobmaster.go",
+		old:   `if t.result != nil {`,
+		new:   `if t.result != nil && t.ledger != nil {`,
+		tests: []test{unit("jobmaster", "TestAJobWithAResultIsNotLed")},
+	},
+	{
+		name: "end told before the result is stored", breaks: "a job has ended when its result is stored",
+		file:  "pkg/jobmaster/details.go",
+		old:   `if state, ended := before[d.Overview.State]; ended {`,
+		new:   `if state, ended := before[d.Overview.State]; ended && d.Waiting != "" {`,
+		tests: []test{unit("jobmaster", "TestWhileTheResultIsStored")},
 	},
 	{
 		name: "released before the result is stored", breaks: "the result is stored before anybody lets go",

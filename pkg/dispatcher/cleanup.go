@@ -66,7 +66,11 @@ func (t *term) cleanUp(ctx context.Context, j *job) {
 		}
 	}
 	t.log.Info("job cleaned up", logging.Job(j.id), logging.Took(time.Since(began)))
-	t.do(ctx, func() { j.dirty = false })
+	var uploaded bool
+	t.do(ctx, func() { j.dirty, uploaded = false, j.uploaded })
+	if uploaded {
+		t.dropUpload(ctx, j.id)
+	}
 	t.dropResults(ctx)
 }
 

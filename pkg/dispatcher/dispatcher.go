@@ -31,12 +31,13 @@ import (
 // JobMaster runs one job. A Dispatcher makes one for each job of each term and calls either Run or
 // Release, once. Flink's JobManagerRunner.
 type JobMaster interface {
-	// Run runs the job until it has ended and conclude has succeeded (nil), or until ctx ends. It sends
-	// nothing to TaskManagers because ctx ended. rpc.ErrCutOff: this process hears no TaskManager any more.
+	// Run runs the job until it has ended and conclude has succeeded, or until ctx ends. It sends nothing to
+	// TaskManagers because ctx ended. nil after conclude has succeeded means that they know, another error that
+	// they may not: Release tells them. rpc.ErrCutOff: this process hears no TaskManager any more.
 	Run(ctx context.Context) error
 	// Release tells the TaskManagers of a job that ended under an earlier leader to let go of it.
 	Release(ctx context.Context) error
-	// Cancel returns when the wish to cancel is stored.
+	// Cancel returns when the wish to cancel is stored; also when the job has ended as CANCELED.
 	Cancel(ctx context.Context) error
 	// Details may be called at any time, also before Run has found out anything.
 	Details(ctx context.Context) (protocol.JobDetails, error)

@@ -44,6 +44,7 @@ type job struct {
 	master   JobMaster            // while running
 	overview protocol.JobOverview // when ended
 	dirty    bool                 // when ended: not cleaned up yet
+	uploaded bool                 // when dirty: its binary has come once more
 	cause    error                // why it is quarantined, or why its JobMaster failed
 }
 
@@ -65,7 +66,9 @@ func (t *term) launch(ctx context.Context, j *job) {
 }
 
 func (t *term) newMaster(j *job) JobMaster {
-	return t.cfg.NewJobMaster(j.stored, func(ctx context.Context, d protocol.JobDetails) error {
+	stored := j.stored
+	stored.Graph.ID = j.id // all that is known of a job whose result has lost its details
+	return t.cfg.NewJobMaster(stored, func(ctx context.Context, d protocol.JobDetails) error {
 		return t.conclude(ctx, j, d)
 	})
 }

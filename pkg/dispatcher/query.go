@@ -71,12 +71,7 @@ func (t *term) cancel(ctx context.Context, req protocol.CancelJobRequest) (proto
 	case submitting:
 		err = protocol.ErrNotReady
 	case running:
-		if err = s.master.Cancel(ctx); errors.Is(err, protocol.ErrJobEnded) {
-			// It ended while we asked; if it was cancelled, that is what the caller wants.
-			if again, errFind := t.find(ctx, req.Job); errFind == nil && again.overview.State == protocol.JobCanceled {
-				err = nil
-			}
-		}
+		err = s.master.Cancel(ctx)
 	case quarantined:
 		err = fmt.Errorf("%w: it could not be recovered (%w); its files are kept", protocol.ErrJobEnded, s.cause)
 	case ended:

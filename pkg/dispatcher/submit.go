@@ -29,10 +29,6 @@ func (t *term) submit(termCtx, ctx context.Context, req protocol.SubmitJobReques
 		if known := t.jobs[graph.ID]; known != nil {
 			return known, t.compare(termCtx, known, graph)
 		}
-		if err := validate(graph); err != nil {
-			t.start(func() { t.dropUpload(termCtx, graph.ID) })
-			return nil, err
-		}
 		j := &job{
 			id: graph.ID, phase: submitting, admitted: make(chan struct{}),
 			stored: haservices.StoredJob{Graph: graph, Submitted: time.Now().UTC()},
@@ -60,8 +56,11 @@ func (t *term) compare(ctx context.Context, known *job, graph jobgraph.JobGraph)
 	if known.phase == quarantined {
 		return fmt.Errorf("%w: job %s is stored but cannot be read: %w", protocol.ErrJobConflict, known.id, known.cause)
 	}
-	if known.phase == ended && !known.dirty {
-		t.start(func() { t.dropUpload(ctx, known.id) }) // what came with this request belongs to nobody
+	switch { // what came with a request for a job that has ended belongs to nobody
+	case known.phase == ended && known.dirty:
+		known.uploaded = true // the clean-up may still need the binary, or have passed by the uploads
+	case known.phase == ended:
+		t.start(func() { t.dropUpload(ctx, known.id) })
 	}
 	lost := known.phase == ended && known.stored.Graph.ID.IsZero() // of its result only the summary is left
 	if !lost && !same(known.stored.Graph, graph) {
@@ -70,9 +69,13 @@ func (t *term) compare(ctx context.Context, known *job, graph jobgraph.JobGraph)
 	return nil
 }
 
-// admit checks that the binary is there, stores the job, and lets it run.
+// admit checks the job and that its binary is there, stores it, and lets it run. Of a job that cannot run the upload
+// is removed before another submission under its ID is looked at.
 func (t *term) admit(ctx context.Context, j *job) {
-	err := t.findBinary(ctx, j.stored.Graph)
+	err := validate(j.stored.Graph)
+	if err == nil {
+		err = t.findBinary(ctx, j.stored.Graph)
+	}
 	if err == nil {
 		err = t.graphs.Put(ctx, t.token, j.stored)
 		if errors.Is(err, haservices.ErrExists) {

@@ -24,7 +24,8 @@ const (
 // directories is the umask's business.
 type Local struct {
 	// named makes Create and Rename do without what only Linux has.
-	named bool
+	named       bool
+	directories directories
 }
 
 var _ Files = (*Local)(nil)
@@ -61,7 +62,7 @@ func (l *Local) Create(ctx context.Context, uri string, r io.Reader) error {
 		return fmt.Errorf("create %s: %w", uri, ErrExists) // spares the writing; the link below decides
 	}
 	dir := filepath.Dir(path)
-	if err := makeDirectories(dir); err != nil {
+	if err := l.directories.make(dir); err != nil {
 		return fmt.Errorf("create %s: %w", uri, err)
 	}
 	if err := l.writeAndLink(ctx, path, r); err != nil {
@@ -201,7 +202,7 @@ func (l *Local) OpenWriter(ctx context.Context, uri string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDirectories(filepath.Dir(path)); err != nil {
+	if err := l.directories.make(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("open %s for writing: %w", uri, err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
@@ -252,7 +253,7 @@ func (l *Local) rename(from, to string) error {
 	if source.IsDir() {
 		return errors.New("is a directory")
 	}
-	if err := makeDirectories(filepath.Dir(to)); err != nil {
+	if err := l.directories.make(filepath.Dir(to)); err != nil {
 		return err
 	}
 	if err := l.move(from, to, source); err != nil {
@@ -289,34 +290,6 @@ func (l *Local) begin(ctx context.Context, uri string) (string, error) {
 		return "", err
 	}
 	return LocalPath(uri)
-}
-
-// makeDirectories makes dir and what is missing above it, and makes each new name durable.
-func makeDirectories(dir string) error {
-	if info, err := os.Stat(dir); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", dir)
-		}
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeDirectories(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDirectory(parent)
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // translate gives errors of the operating system their names in this package.

@@ -1,6 +1,6 @@
 // Package httpserver serves HTTP for as long as a context lasts: the REST endpoint, the blob server and the
-// metrics reporter run on it. It owns nothing but the server while Run runs, on the caller's goroutine and one
-// of its own.
+// metrics reporter run on it. It owns nothing but the server while Run runs, on the caller's goroutine, one
+// of its own and one for each connection.
 package httpserver
 
 import (
@@ -9,12 +9,24 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
-// Run serves on l, which it closes, until ctx ends. Requests in progress then get grace to finish. The
-// error is why it could not serve; the end of ctx is none.
+// Run serves on l, which it closes, until ctx ends. Requests in progress then get grace to finish; after it their
+// connections are closed. It returns when no handler runs any more. The error is why it could not serve; the end of
+// ctx is none.
 func Run(ctx context.Context, server *http.Server, l net.Listener, grace time.Duration) error {
+	var connections sync.WaitGroup
+	defer connections.Wait() // Shutdown gives up waiting for handlers, and Close never did
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew: // on the goroutine that serves: none is new when Serve has returned
+			connections.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			connections.Done()
+		}
+	}
 	stopped := make(chan struct{})
 	defer func() { <-stopped }()
 	served, cancel := context.WithCancel(ctx)

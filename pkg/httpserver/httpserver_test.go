@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,8 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// A request in progress when the context ends is answered if it takes less than the grace, else cut off.
+// A request in progress when the context ends is answered if it takes less than the grace, else cut off. Run does not
+// return before its handler has: what handlers work with is taken down after that.
 func TestRequestInProgress(t *testing.T) {
 	for name, tc := range map[string]struct {
 		grace time.Duration
@@ -33,7 +35,9 @@ func TestRequestInProgress(t *testing.T) {
 	}{"answered": {time.Hour, "done"}, "cut off": {time.Millisecond, ""}} {
 		t.Run(name, func(t *testing.T) {
 			begun, release := make(chan struct{}), make(chan struct{})
+			var handled atomic.Bool
 			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				defer handled.Store(true)
 				close(begun)
 				<-release
 				io.WriteString(w, "done")
@@ -69,6 +73,9 @@ func TestRequestInProgress(t *testing.T) {
 			}
 			if err := <-ended; err != nil {
 				t.Errorf("Run: %v", err)
+			}
+			if !handled.Load() {
+				t.Error("Run has returned before the handler")
 			}
 		})
 	}

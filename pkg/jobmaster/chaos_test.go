@@ -70,7 +70,7 @@ func (c *chaos) some(most time.Duration) { c.pass(time.Duration(c.rand.Int64N(in
 
 func (c *chaos) leader() *process {
 	for _, p := range c.processes {
-		if t, _, _ := p.jm.present(); t != nil {
+		if p.jm.present().term != nil {
 			return p
 		}
 	}

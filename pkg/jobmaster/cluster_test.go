@@ -9,6 +9,7 @@ import (
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
+	"github.com/tamias-project/tamias/pkg/jobgraph"
 	"github.com/tamias-project/tamias/pkg/resourcemanager"
 	"github.com/tamias-project/tamias/pkg/rpc"
 	"github.com/tamias-project/tamias/pkg/taskmanager"
@@ -85,4 +86,36 @@ func TestWithRealPeers(t *testing.T) {
 			return len(tasks.Live(c.graph.ID)) == 0 && tasks.Processes(c.graph.ID) == 0
 		})
 	})
+}
+
+// TestAnotherTaskManagerCleansUp: a TaskManager dies with sinks of a job that ends because of that. One that has
+// nothing of the job cleans up what they prepared, if need be one that comes later.
+func TestAnotherTaskManagerCleansUp(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late=%t", late), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.graph.Restart = jobgraph.Restart{Kind: jobgraph.RestartNone}
+				w.graph.Vertices[1].Commits = true
+				tasks := taskmanagertest.New(taskmanagertest.Config{LaunchDelay: 30 * time.Millisecond})
+				w.realResourceManager("rm1")
+				w.realTaskManager(tasks, "tm1", 2)
+				p := w.jobManager("jm1")
+				w.until("the job runs", 30*time.Second, w.running(p))
+				if !late {
+					w.realTaskManager(tasks, "tm2", 1)
+					w.pass(time.Second)
+				}
+				w.network.Kill("tm1:1")
+				tasks.KillProcess(w.graph.ID, "tm1")
+				w.until("the job ends", time.Minute, func() bool { return len(w.ended()) == 1 })
+				if late {
+					w.pass(time.Second)
+					w.realTaskManager(tasks, "tm2", 1)
+				}
+				w.until("the sinks are cleaned up", 10*time.Second, func() bool {
+					return tasks.Count(w.graph.ID, taskmanagertest.CleanedUp) == 2 && tasks.Processes(w.graph.ID) == 0
+				})
+			})
+		})
+	}
 }

@@ -64,6 +64,19 @@ func (s *schedule) details(now time.Time) protocol.JobDetails {
 	return d
 }
 
+// beforeResult describes a job without a result: one that has ended is still about to end, as the next leader may
+// have to end it once more.
+func beforeResult(d protocol.JobDetails) protocol.JobDetails {
+	before := map[protocol.JobState]protocol.JobState{
+		protocol.JobFinished: protocol.JobRunning, protocol.JobCanceled: protocol.JobCancelling, protocol.JobFailed: protocol.JobFailing,
+	}
+	if state, ended := before[d.Overview.State]; ended {
+		delete(d.StateTimes, d.Overview.State)
+		d.Overview.State, d.Overview.End, d.Waiting = state, time.Time{}, "the result of the job to be stored"
+	}
+	return d
+}
+
 // hostOf is host:port of an RPC address, or empty.
 func hostOf(address string) string {
 	a, err := rpc.ParseAddress(address)

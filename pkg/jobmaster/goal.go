@@ -45,7 +45,10 @@ func (g goal) ending() bool {
 // cancel is the event that a user wants the job cancelled. Cancelling twice, or a job that is failing,
 // changes nothing. It reports whether the intent is durable already.
 func (s *schedule) cancel(now time.Time) (stored bool, out []action, err error) {
-	if s.over() {
+	switch {
+	case s.state == protocol.JobCanceled:
+		return true, nil, nil
+	case s.over():
 		return false, nil, protocol.ErrJobEnded
 	}
 	if !s.goal.ending() {

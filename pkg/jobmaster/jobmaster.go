@@ -64,11 +64,19 @@ type JobMaster struct {
 	intent      *haservices.IntentStore
 	checkpoints *haservices.CompletedCheckpointStore
 	ids         *haservices.CheckpointIDCounter
+	results     *haservices.JobResultStore // to read
 
-	currentMu sync.Mutex // guards all below
-	current   *term      // nil while this process does not lead the job
+	nowMu sync.Mutex // guards now
+	now   standing
+}
+
+// standing is how a JobMaster stands.
+type standing struct {
+	term *term // nil while this process does not lead the job
 	// result is not nil when the job has ended and that is durable.
 	result *protocol.JobDetails
+	// stopped: Run has returned, and will not lead the job any more.
+	stopped bool
 	// changed is closed and replaced when one of them changes.
 	changed chan struct{}
 }
@@ -94,7 +102,8 @@ func New(cfg Config) *JobMaster {
 		intent:      cfg.Services.Intent(election, job),
 		checkpoints: cfg.Services.Checkpoints(election, job),
 		ids:         cfg.Services.CheckpointIDs(election, job),
-		changed:     make(chan struct{}),
+		results:     cfg.Services.JobResults(nil),
+		now:         standing{changed: make(chan struct{})},
 	}
 }
 
@@ -105,23 +114,24 @@ func (f leadFunc) Lead(ctx context.Context, token id.FencingToken) error { retur
 
 // Run contends for the leadership of the job and leads it, term after term. It returns nil when the job
 // has ended and Conclude has succeeded, or when ctx ends; then nothing is sent to anyone. It fails with
-// rpc.ErrCutOff when no TaskManager is heard any more: another process should try. It is called once.
+// errUntold when the job has ended and the TaskManagers may not know, and with rpc.ErrCutOff when no TaskManager
+// is heard any more: another process should try. It is not called twice at a time.
 func (jm *JobMaster) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var cutOff error
+	jm.change(func(s *standing) { s.stopped = false })
+	defer jm.change(func(s *standing) { s.stopped = true })
+	var last error
 	err := jm.election.Run(ctx, leadFunc(func(ctx context.Context, token id.FencingToken) error {
 		ended, err := jm.lead(ctx, token)
-		if errors.Is(err, rpc.ErrCutOff) {
-			cutOff = err
-		}
-		if ended || cutOff != nil {
+		if ended || errors.Is(err, rpc.ErrCutOff) {
+			last = err
 			stop()
 		}
 		return err
 	}))
 	if err == nil {
-		err = cutOff
+		err = last
 	}
 	if err != nil {
 		return fmt.Errorf("run job %s: %w", jm.id, err)
@@ -129,60 +139,80 @@ func (jm *JobMaster) Run(ctx context.Context) error {
 	return nil
 }
 
+// errUntold: the job has ended, durably, and its TaskManagers have still to be told; see Release.
+var errUntold = errors.New("task managers may not know yet that the job has ended")
+
 // lead is one term, first line to last. ended is true when the job has ended and its result is durable.
 func (jm *JobMaster) lead(ctx context.Context, token id.FencingToken) (ended bool, err error) {
 	t, err := jm.newTerm(ctx, token)
 	if err != nil {
 		return false, err
 	}
-	defer jm.setCurrent(nil)
+	if t.result != nil {
+		return jm.endedBefore(ctx, *t.result)
+	}
+	defer jm.setTerm(nil)
 	err = t.run(ctx)
-	if errors.Is(err, errConcluded) {
+	switch {
+	case errors.Is(err, errConcluded):
 		return true, nil
+	case jm.present().result != nil: // leadership was lost between the result and the farewells
+		return true, errUntold
 	}
 	return false, err
 }
 
-func (jm *JobMaster) setCurrent(t *term) {
-	jm.currentMu.Lock()
-	defer jm.currentMu.Unlock()
-	jm.current = t
-	close(jm.changed)
-	jm.changed = make(chan struct{})
+// endedBefore is a term of a job that has a result: one that was stored although its master could not hear of it,
+// or by another Dispatcher, whose successor this process believes to have. The job must not run again.
+func (jm *JobMaster) endedBefore(ctx context.Context, d protocol.JobDetails) (ended bool, err error) {
+	if err := jm.cfg.Conclude(ctx, d); err != nil {
+		return false, err
+	}
+	jm.setResult(d)
+	return true, errUntold
 }
+
+func (jm *JobMaster) setTerm(t *term) { jm.change(func(s *standing) { s.term = t }) }
 
 func (jm *JobMaster) setResult(d protocol.JobDetails) {
-	jm.currentMu.Lock()
-	defer jm.currentMu.Unlock()
-	jm.result = &d
-	close(jm.changed)
-	jm.changed = make(chan struct{})
+	jm.change(func(s *standing) { s.result = &d })
 }
 
-// present returns the term that is on, if any, the job's result, if it has ended, and a channel that is
-// closed when either changes.
-func (jm *JobMaster) present() (*term, *protocol.JobDetails, <-chan struct{}) {
-	jm.currentMu.Lock()
-	defer jm.currentMu.Unlock()
-	return jm.current, jm.result, jm.changed
+// change changes how jm stands, and tells those who wait for that.
+func (jm *JobMaster) change(f func(*standing)) {
+	jm.nowMu.Lock()
+	defer jm.nowMu.Unlock()
+	f(&jm.now)
+	close(jm.now.changed)
+	jm.now.changed = make(chan struct{})
+}
+
+func (jm *JobMaster) present() standing {
+	jm.nowMu.Lock()
+	defer jm.nowMu.Unlock()
+	return jm.now
 }
 
 // Cancel returns when the wish to cancel the job is durable: whoever leads it from then on cancels it.
 // It waits for this process to lead the job, so ctx should have a deadline. Cancelling twice succeeds;
-// protocol.ErrJobEnded when the job has ended.
+// protocol.ErrJobEnded when the job has ended otherwise, rpc.ErrStopped when Run has returned.
 func (jm *JobMaster) Cancel(ctx context.Context) error {
 	for {
-		t, result, changed := jm.present()
-		if result != nil {
+		now := jm.present()
+		switch {
+		case now.result != nil && now.result.Overview.State == protocol.JobCanceled:
+			return nil
+		case now.result != nil:
 			return fmt.Errorf("cancel job %s: %w", jm.id, protocol.ErrJobEnded)
-		}
-		if t != nil {
-			if err := t.cancel(ctx); !errors.Is(err, rpc.ErrStopped) {
+		case now.term != nil:
+			if err := now.term.cancel(ctx); !errors.Is(err, rpc.ErrStopped) {
 				return err
 			}
+		case now.stopped:
+			return fmt.Errorf("cancel job %s: %w", jm.id, rpc.ErrStopped)
 		}
 		select {
-		case <-changed:
+		case <-now.changed:
 		case <-ctx.Done():
 			return fmt.Errorf("cancel job %s: %w", jm.id, ctx.Err())
 		}
@@ -190,14 +220,18 @@ func (jm *JobMaster) Cancel(ctx context.Context) error {
 }
 
 // Details is all that users can ask about the job. While this process does not lead it, that is only the
-// graph, in state INITIALIZING; once it has ended, how it ended.
+// graph, in state INITIALIZING; once it has ended, and that is durable, how it ended. rpc.ErrStopped when Run has
+// returned before that.
 func (jm *JobMaster) Details(ctx context.Context) (protocol.JobDetails, error) {
-	t, result, _ := jm.present()
-	if result != nil {
-		return *result, nil
+	now := jm.present()
+	switch {
+	case now.result != nil:
+		return *now.result, nil
+	case now.stopped:
+		return protocol.JobDetails{}, fmt.Errorf("describe job %s: %w", jm.id, rpc.ErrStopped)
 	}
-	if t != nil {
-		d, err := rpc.Call(ctx, t.main, func() (protocol.JobDetails, error) { return t.details(time.Now()), nil })
+	if t := now.term; t != nil {
+		d, err := rpc.Call(ctx, t.main, func() (protocol.JobDetails, error) { return beforeResult(t.details(time.Now())), nil })
 		if !errors.Is(err, rpc.ErrStopped) {
 			return d, err
 		}

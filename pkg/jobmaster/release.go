@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -124,24 +126,100 @@ func (f *farewell) request(job id.Job, reason string) protocol.ReleaseJobRequest
 	return r
 }
 
-// releaseJob tells TaskManagers that the job is over, all at the same time.
+// releaseJob tells TaskManagers that the job is over, all at the same time. For those that are gone another one
+// cleans up.
 func (jm *JobMaster) releaseJob(ctx context.Context, token id.FencingToken, targets farewells, reason string) {
-	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	telling, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
+	var mu sync.Mutex
+	behind := farewell{discard: true} // the dead
 	var g errgroup.Group
 	for m, f := range targets {
 		g.Go(func() error {
 			gateway, err := jm.cfg.RPC.Gateway(f.address, token)
 			if err == nil {
-				err = jm.releaseAt(ctx, gateway, m, f.request(jm.id, reason))
+				err = jm.releaseAt(telling, gateway, m, f.request(jm.id, reason))
 			}
 			if err != nil {
 				jm.log.Info("task manager was not told to release the job", logging.TaskManager(m.id), zap.Error(err))
+			}
+			if errors.Is(err, rpc.ErrGone) {
+				mu.Lock()
+				defer mu.Unlock()
+				behind.completed = f.completed
+				behind.sinks = append(behind.sinks, f.sinks...)
 			}
 			return nil
 		})
 	}
 	g.Wait()
+	if len(behind.sinks) > 0 {
+		jm.cleanUpBehind(ctx, token, behind)
+	}
+}
+
+// cleanUpBehind has any TaskManager that is registered, or comes in time, clean up what the sinks of dead ones have
+// prepared. What they left on disks that died with them stays there.
+func (jm *JobMaster) cleanUpBehind(ctx context.Context, token id.FencingToken, behind farewell) {
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	request := behind.request(jm.id, "sinks of a lost task manager have been cleaned up")
+	prepare := jm.prepareRequest()
+	request.Prepare = &prepare
+	err := persist(ctx, releaseTimeout, func(ctx context.Context) error {
+		tm, err := jm.anyTaskManager(ctx)
+		if err != nil {
+			return err
+		}
+		gateway, err := jm.cfg.RPC.Gateway(tm.Address, token)
+		if err != nil {
+			return err
+		}
+		if _, err = rpc.Invoke(ctx, gateway, protocol.ReleaseJob, request); err == nil {
+			jm.log.Info("sinks of lost task managers have been cleaned up", logging.TaskManager(tm.ID), zap.Int("sinks", len(behind.sinks)))
+		}
+		return err
+	})
+	if err != nil {
+		jm.log.Warn("sinks of lost task managers have left behind what they prepared", zap.Int("sinks", len(behind.sinks)), zap.Error(err))
+	}
+}
+
+// anyTaskManager asks the leading ResourceManager for a TaskManager. protocol.ErrNotReady when it has none yet, or
+// does not lead any more.
+func (jm *JobMaster) anyTaskManager(ctx context.Context) (tm protocol.TaskManagerInfo, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	leaders := haservices.NewLeaderChannel()
+	var following errgroup.Group
+	following.Go(func() error {
+		return jm.cfg.Services.LeaderRetrieval(haservices.Component{Kind: haservices.ResourceManager}).Run(ctx, leaders)
+	})
+	defer func() {
+		stop()
+		err = errors.Join(err, following.Wait())
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return tm, ctx.Err()
+		case leader := <-leaders.C():
+			if leader.IsEmpty() {
+				continue
+			}
+			gateway, err := jm.cfg.RPC.Gateway(leader.Address, leader.Token)
+			if err != nil {
+				return tm, err
+			}
+			list, err := rpc.Invoke(ctx, gateway, protocol.ListTaskManagers, protocol.Empty{})
+			if err == nil && len(list.TaskManagers) == 0 {
+				err = errors.New("no task manager is registered")
+			}
+			if err != nil {
+				return tm, fmt.Errorf("%w: %w", protocol.ErrNotReady, err)
+			}
+			return list.TaskManagers[rand.IntN(len(list.TaskManagers))], nil
+		}
+	}
 }
 
 // releaseAt repeats the call until it is answered or the process is gone.

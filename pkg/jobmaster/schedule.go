@@ -190,8 +190,12 @@ func (s *schedule) resourceManagerKnown(now time.Time, known bool) []action {
 }
 
 // requirements are what the ResourceManager has to know: how many slots the job needs, and which
-// allocations it counts as its own. During adoption those of the ledger are, whoever has reported yet.
+// allocations it counts as its own. During adoption those of the ledger are, whoever has reported yet. A job
+// that has ended needs none: a ResourceManager that hears of it only now must not lease any for it.
 func (s *schedule) requirements() (need int, held []id.Allocation) {
+	if s.over() {
+		return 0, nil
+	}
 	held = s.slots.allocations()
 	if s.adopting != nil {
 		for _, e := range s.executions {

@@ -233,10 +233,7 @@ const prepareTimeout = 2 * time.Minute
 // prepare has a TaskManager start the job process. It takes time, so it is not in the session's order;
 // nothing that was sent before matters to it.
 func (t *term) prepare(s *session, wave int) {
-	request := protocol.PrepareJobRequest{Job: t.jm.id, Graph: t.jm.cfg.Job.Graph}
-	if t.jm.cfg.BlobServer != nil {
-		request.BlobServer = t.jm.cfg.BlobServer()
-	}
+	request := t.jm.prepareRequest()
 	var answer protocol.PreparedJob
 	err := persist(s.ctx, prepareTimeout, func(ctx context.Context) (err error) {
 		answer, err = rpc.Invoke(ctx, s.gateway, protocol.PrepareJob, request)
@@ -248,6 +245,14 @@ func (t *term) prepare(s *session, wave int) {
 	t.post(func(now time.Time) []action {
 		return t.schedule.prepared(now, wave, s.member, answer.DataAddress, failureOf(err))
 	})
+}
+
+func (jm *JobMaster) prepareRequest() protocol.PrepareJobRequest {
+	r := protocol.PrepareJobRequest{Job: jm.id, Graph: jm.cfg.Job.Graph}
+	if jm.cfg.BlobServer != nil {
+		r.BlobServer = jm.cfg.BlobServer()
+	}
+	return r
 }
 
 func failureOf(err error) *protocol.Failure {

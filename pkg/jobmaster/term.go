@@ -38,6 +38,8 @@ type term struct {
 	latest *checkpoint.Completed
 	// unreadable says why latest is nil although there is one.
 	unreadable *protocol.Failure
+	// result of the job, which has ended then; nil for a job to lead.
+	result *protocol.JobDetails
 
 	// group holds all goroutines of the term; ctx ends with it.
 	group *errgroup.Group
@@ -136,6 +138,13 @@ func (t *term) read(ctx context.Context) error {
 		}
 		return unlessNotFound(err)
 	})
+	g.Go(func() error {
+		r, err := t.jm.results.Get(ctx, t.jm.id)
+		if err == nil {
+			t.result = &r.Details
+		}
+		return unlessNotFound(err)
+	})
 	return g.Wait()
 }
 
@@ -165,7 +174,7 @@ func (t *term) run(ctx context.Context) error {
 		if err := rpc.Do(t.ctx, t.main, t.begin); err != nil {
 			return nil // the term is over
 		}
-		t.jm.setCurrent(t)
+		t.jm.setTerm(t)
 		t.group.Go(func() error { return t.clock(t.ctx) })
 		return t.followResourceManager(t.ctx)
 	})
@@ -344,11 +353,11 @@ func (t *term) cancel(ctx context.Context) error {
 func (t *term) conclude(ctx context.Context, d protocol.JobDetails, targets farewells, rm rpc.Gateway, rmKnown bool) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := t.jm.cfg.Conclude(ctx, d)
-		if ctx.Err() != nil {
-			return nil // the next leader finds the job ended, or ends it
-		}
 		if err == nil {
 			break
+		}
+		if ctx.Err() != nil {
+			return nil // the next leader finds the job ended, or ends it
 		}
 		t.log.Warn("result of the job is not stored yet", logging.RetryIn(pause), zap.Error(err))
 		if sleep(ctx, pause) != nil {
@@ -359,6 +368,9 @@ func (t *term) conclude(ctx context.Context, d protocol.JobDetails, targets fare
 	t.jm.releaseJob(ctx, t.token, targets, "job is "+string(d.Overview.State))
 	if rmKnown {
 		t.disconnect(ctx, rm)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	t.log.Info("job has ended", zap.String("state", string(d.Overview.State)), zap.Int("restarts", d.Overview.Restarts))
 	return errConcluded

@@ -51,6 +51,9 @@ type world struct {
 	// results given to Conclude, and how many tries of it fail first.
 	results     []protocol.JobDetails
 	concludeErr int
+	// concluding, if not nil, is called by each Conclude that succeeds, after it has stored the result. Set before
+	// there are processes.
+	concluding func()
 }
 
 // process is one JobManager process.
@@ -141,6 +144,11 @@ func (w *world) conclude(ctx context.Context, d protocol.JobDetails) error {
 		return errors.New("no space")
 	}
 	w.results = append(w.results, d)
+	if w.concluding != nil {
+		w.mu.Unlock()
+		w.concluding()
+		w.mu.Lock()
+	}
 	return nil
 }
 
@@ -222,9 +230,10 @@ func (w *world) pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// details are empty when the process has ended.
 func (w *world) details(p *process) protocol.JobDetails {
 	d, err := p.jm.Details(w.ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, rpc.ErrStopped) {
 		w.t.Fatal(err)
 	}
 	return d

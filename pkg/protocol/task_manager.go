@@ -123,6 +123,9 @@ type ReleaseJobRequest struct {
 	Completed int64                 `cbor:"4,keyasint,omitempty"`
 	// Sinks: see CancelTasksRequest. If the job's process has ended it is started once more for them.
 	Sinks []TaskDeployment `cbor:"5,keyasint,omitempty"`
+	// Prepare says how to start a process for Sinks at a TaskManager that has nothing of the job, and needs no slot
+	// for that: the TaskManager that ran them is gone. Else nil.
+	Prepare *PrepareJobRequest `cbor:"6,keyasint,omitempty"`
 }
 
 // JobMasterHeartbeatRequest asks for a JobReport. It destroys nothing.

@@ -109,7 +109,8 @@ func (rm *ResourceManager) Lead(ctx context.Context, token id.FencingToken) erro
 		wg.Go(func() { f(ctx) })
 		return stop
 	})
-	if err := rpc.Do(ctx, rm.main, func() { rm.term = t; rm.fence.Grant(token) }); err != nil {
+	// Whatever becomes of ctx: a call that was given up would begin the term when it is over.
+	if err := rpc.Do(context.WithoutCancel(ctx), rm.main, func() { rm.term = t; rm.fence.Grant(token) }); err != nil {
 		return fmt.Errorf("begin a term: %w", err)
 	}
 	// After this nothing starts under t; what runs is cancelled and waited for above.

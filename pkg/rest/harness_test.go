@@ -61,6 +61,7 @@ type fixture struct {
 	server  *Server
 	http    *httptest.Server
 	network *rpctest.Network
+	ha      *embedded.Cluster // in which the endpoint's process is "rest"
 	files   *filesystem.Memory
 	blobs   *haservices.BlobStore
 	ctx     context.Context
@@ -68,11 +69,10 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T) *fixture {
-	f := &fixture{t: t, network: rpctest.NewNetwork(rpctest.Faults{}), files: filesystem.NewMemory()}
+	f := &fixture{t: t, network: rpctest.NewNetwork(rpctest.Faults{}), ha: embedded.NewCluster(embedded.Config{}), files: filesystem.NewMemory()}
 	ctx, stop := context.WithCancel(context.Background())
 	f.ctx = ctx
-	driver := embedded.NewCluster(embedded.Config{}).Driver("rest")
-	services := haservices.New(haservices.Config{Driver: driver, FileSystem: f.files, StorageDir: "/ha"})
+	services := haservices.New(haservices.Config{Driver: f.ha.Driver("rest"), FileSystem: f.files, StorageDir: "/ha"})
 	f.blobs = services.Blobs()
 	f.server = New(Config{
 		Services: services, RPC: rpc.NewService(f.network.Node("rest:1")), Uploads: f.blobs,

@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -72,12 +74,23 @@ func (s *Server) leadership(r *http.Request) (leadership, error) {
 	known, err := ask(r.Context(), s.dispatcher, protocol.DescribeLeadership, protocol.Empty{})
 	if errors.Is(err, errNoLeader) || errors.Is(err, rpc.ErrVersion) {
 		known = protocol.Leadership{}
-		known.History, err = s.cfg.Services.Leadership(nil).Get(r.Context())
+		known.History, err = s.storedHistory(r.Context())
 	}
 	if err != nil {
 		return leadership{}, err
 	}
 	return leadershipOf(known, time.Now()), nil
+}
+
+// storedHistory reads the history without a leader. It fails with errNoLeader when the HA backend does not answer
+// either: reads wait for it.
+func (s *Server) storedHistory(ctx context.Context) (h protocol.LeadershipHistory, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.LeaderTimeout)
+	defer cancel()
+	if h, err = s.cfg.Services.Leadership(nil).Get(ctx); err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w of the dispatcher, and %w", errNoLeader, err)
+	}
+	return h, err
 }
 
 func leadershipOf(known protocol.Leadership, now time.Time) leadership {

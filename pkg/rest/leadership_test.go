@@ -78,3 +78,15 @@ func TestLeadershipWithoutLeader(t *testing.T) {
 		t.Errorf("after the last leader: %d, %s", response.StatusCode, body)
 	}
 }
+
+// Nobody leads, and what is stored cannot be read either: that is the answer, in time.
+func TestLeadershipWithoutLeaderAndServices(t *testing.T) {
+	f := newFixture(t)
+	f.server.dispatcher.wait = 10 * time.Millisecond
+	f.server.cfg.LeaderTimeout = 10 * time.Millisecond
+	f.ha.Disconnect("rest")
+	defer f.ha.Reconnect("rest")
+	if response, body := f.do("GET", "/cluster/leadership", nil); response.StatusCode != 503 {
+		t.Errorf("%d, %s; want 503", response.StatusCode, body)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tamias-project/tamias/pkg/protocol"
 )
@@ -33,26 +35,37 @@ var (
 
 const fencedCode = "fenced"
 
-// sentinels of this package's errors on the wire, beside protocol.Codes.
-var sentinels = map[string]error{
-	fencedCode:          ErrFenced,
-	"stopped":           ErrStopped,
-	"no-endpoint":       ErrNoEndpoint,
-	"version":           ErrVersion,
-	"deadline-exceeded": context.DeadlineExceeded,
-	"canceled":          context.Canceled,
+// sentinel is an error with its code on the wire.
+type sentinel struct {
+	code string
+	err  error
 }
 
-// codeOf returns the wire code of err: of the first known error in its chain, else "error".
-func codeOf(err error) string {
-	for code, known := range sentinels {
-		if errors.Is(err, known) {
-			return code
-		}
+// sentinels are those of this package, protocol.Codes, and those of contexts. Of an error that is several of them the
+// first one counts: why somebody stopped waiting says more than that.
+var sentinels = slices.Concat([]sentinel{
+	{fencedCode, ErrFenced},
+	{"version", ErrVersion},
+	{"no-endpoint", ErrNoEndpoint},
+	{"stopped", ErrStopped},
+}, protocolSentinels(), []sentinel{
+	{"deadline-exceeded", context.DeadlineExceeded},
+	{"canceled", context.Canceled},
+})
+
+func protocolSentinels() []sentinel {
+	var all []sentinel
+	for _, code := range slices.Sorted(maps.Keys(protocol.Codes)) {
+		all = append(all, sentinel{code, protocol.Codes[code]})
 	}
-	for code, known := range protocol.Codes {
-		if errors.Is(err, known) {
-			return code
+	return all
+}
+
+// codeOf returns the wire code of err: of the first of the sentinels that it is, else "error".
+func codeOf(err error) string {
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			return s.code
 		}
 	}
 	return "error"
@@ -60,14 +73,11 @@ func codeOf(err error) string {
 
 // errorOf is the inverse of codeOf: an error that prints message and is what code says.
 func errorOf(code, message string) error {
-	known, ok := sentinels[code]
-	if !ok {
-		known, ok = protocol.Codes[code]
-	}
-	if !ok {
+	i := slices.IndexFunc(sentinels, func(s sentinel) bool { return s.code == code })
+	if i < 0 {
 		return errors.New(message)
 	}
-	return &remoteError{message: message, is: known}
+	return &remoteError{message: message, is: sentinels[i].err}
 }
 
 // remoteError is an error of the far side: its text, and which known error it is.

@@ -25,6 +25,9 @@ const (
 	callMethod  = "/" + grpcService + "/Call"
 	watchMethod = "/" + grpcService + "/Watch"
 	dialTimeout = 2 * time.Second
+	// firstPatience is how long the first try of a dial may take. A first packet, or the answer to it, that is lost would
+	// cost the second that kernels wait before they repeat it.
+	firstPatience = 200 * time.Millisecond
 	// maxMessage bounds a message in bytes: the largest are job graphs and deployments.
 	maxMessage = 64 << 20
 	// window is how many bytes may be under way in a stream or connection. A fixed one spares the pings by
@@ -64,23 +67,26 @@ func (t *GRPC) Address() string { return t.address }
 // Process is drawn at random when the transport is made.
 func (t *GRPC) Process() id.Instance { return t.process }
 
-// Serve answers requests until ctx ends; calls in progress get up to a second to end.
+// Serve answers requests until ctx ends; calls in progress get 100 ms to end.
 func (t *GRPC) Serve(ctx context.Context, h Handler) error {
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer))
 	RegisterServer(s, h, t.process)
-	t.self.begin(ctx, h)
+	t.self.begin(serving, h)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		<-ctx.Done()
+		<-serving.Done()
 		// Watch streams last as long as the process, so a graceful stop would wait for ever: bound it.
 		force := time.AfterFunc(100*time.Millisecond, s.Stop)
 		defer force.Stop()
 		s.GracefulStop()
 	}()
 	err := s.Serve(t.listener)
+	stop() // if that was for another reason
 	<-stopped
 	t.self.end()
 	t.closeConns()
@@ -142,14 +148,27 @@ func (t *GRPC) conn(address string) (*grpc.ClientConn, error) {
 		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithDisableHealthCheck(), // what is not used costs all the same
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			d := net.Dialer{Timeout: dialTimeout}
-			return d.DialContext(ctx, "tcp", addr)
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			return dial(ctx, addr)
 		}))
 	if err != nil {
 		return nil, err
 	}
 	t.conns[address] = c
 	return c, nil
+}
+
+// dial opens a TCP connection, in several tries until ctx ends.
+func dial(ctx context.Context, address string) (net.Conn, error) {
+	for patience := firstPatience; ; patience *= 2 {
+		d := net.Dialer{Timeout: patience}
+		c, err := d.DialContext(ctx, "tcp", address)
+		var failure net.Error
+		if err == nil || ctx.Err() != nil || !errors.As(err, &failure) || !failure.Timeout() {
+			return c, err
+		}
+	}
 }
 
 // drop closes c, unless a newer connection to address has replaced it already.

@@ -70,8 +70,8 @@ func (m *MainThread) Post(ctx context.Context, f func()) bool {
 }
 
 // Call runs f on m's main thread and returns its result. If ctx ends first it returns ctx.Err() and f
-// may still run, so f must not write to variables of the caller. When the thread has stopped it
-// returns ErrStopped.
+// may still run, so f must not write to variables of the caller. When the thread stops before
+// f's turn it returns ErrStopped, and f does not run.
 func Call[T any](ctx context.Context, m *MainThread, f func() (T, error)) (v T, err error) {
 	type result struct {
 		v   T
@@ -85,7 +85,12 @@ func Call[T any](ctx context.Context, m *MainThread, f func() (T, error)) (v T, 
 	case r := <-reply:
 		return r.v, r.err
 	case <-m.stopped:
-		return v, ErrStopped
+		select {
+		case r := <-reply: // f was the last one to run
+			return r.v, r.err
+		default:
+			return v, ErrStopped
+		}
 	case <-ctx.Done():
 		return v, ctx.Err()
 	}

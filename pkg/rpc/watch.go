@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"syscall"
 	"time"
 
@@ -133,22 +132,26 @@ func (t *GRPC) forget(p watched, w *watch) {
 
 func (t *GRPC) awaitGone(ctx context.Context, p watched) error {
 	heard := time.Now()
+	var broke error // why a stream ended that had not just fallen silent
 	for {
 		at, err := t.listen(ctx, p, p.silence-time.Since(heard))
 		if errors.Is(err, ErrGone) {
 			return err
 		}
 		if at.After(heard) {
-			heard = at
+			heard, broke = at, nil
 		}
-		if ctx.Err() == nil && refuses(ctx, p.address, p.silence-time.Since(heard)) {
-			return fmt.Errorf("%w: %s refuses connections", ErrGone, p.address)
+		if !errors.Is(err, errQuiet) {
+			broke = err
 		}
-		if ctx.Err() != nil {
+		refused := knock(ctx, p.address, max(p.silence-time.Since(heard), p.silence/lastPart))
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if time.Since(heard) >= p.silence {
-			return fmt.Errorf("%w: nothing heard from %s for %s", ErrSilent, p.address, time.Since(heard).Round(time.Millisecond))
+		case errors.Is(refused, syscall.ECONNREFUSED):
+			return fmt.Errorf("%w: %s refuses connections", ErrGone, p.address)
+		case time.Since(heard) >= p.silence:
+			return silent(p, time.Since(heard), broke, refused)
 		}
 		select {
 		case <-ctx.Done():
@@ -157,21 +160,40 @@ func (t *GRPC) awaitGone(ctx context.Context, p watched) error {
 	}
 }
 
-// refuses reports whether nobody listens at address. It opens and closes a TCP connection.
-func refuses(ctx context.Context, address string, timeout time.Duration) bool {
-	d := net.Dialer{Timeout: max(timeout, time.Millisecond)}
-	c, err := d.DialContext(ctx, "tcp", address)
-	if err == nil {
-		c.Close()
+// silent is the error of a silence, with what may be the reason for people.
+func silent(p watched, quiet time.Duration, broke, refused error) error {
+	why := "it accepts connections"
+	if refused != nil {
+		why = refused.Error()
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	if broke != nil {
+		why += "; the stream ended with " + broke.Error()
+	}
+	return fmt.Errorf("%w: nothing heard from %s for %s: %s", ErrSilent, p.address, quiet.Round(time.Millisecond), why)
 }
+
+// knock opens a TCP connection and closes it. The error is syscall.ECONNREFUSED when nobody listens at address.
+func knock(ctx context.Context, address string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := dial(ctx, address)
+	if err != nil {
+		return err
+	}
+	c.Close()
+	return nil
+}
+
+// errQuiet: nothing was heard on a stream for too long.
+var errQuiet = errors.New("no sign of life on the stream")
+
+// lastPart of a silence, a quarter, begins when this process runs at the end of the rest. If it was this one that did not
+// run, it reads then what it was sent meanwhile.
+const lastPart = 4
 
 // listen follows one stream until it breaks or is silent, and returns when it was last heard. The connection
 // is given up then, so that the next stream or call dials.
 func (t *GRPC) listen(ctx context.Context, p watched, first time.Duration) (heard time.Time, err error) {
-	streamCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	conn, err := t.conn(p.address)
 	if err != nil {
 		return heard, err
@@ -181,22 +203,57 @@ func (t *GRPC) listen(ctx context.Context, p watched, first time.Duration) (hear
 			t.drop(p.address, conn)
 		}
 	}()
-	quiet := time.AfterFunc(max(first, time.Millisecond), cancel)
+	streamCtx, cancel := context.WithCancel(ctx)
+	beats, ended := make(chan beat), make(chan error, 1) // room for one: the end of what receives
+	go func() {
+		ended <- receive(streamCtx, conn, p.interval, beats)
+		close(ended)
+	}()
+	defer func() {
+		cancel()
+		for range ended { // until it is closed
+		}
+	}()
+	last := p.silence / lastPart
+	quiet, isLast := time.NewTimer(first-last), false
 	defer quiet.Stop()
-	stream, err := watchStream(streamCtx, conn, p.interval)
+	for {
+		select {
+		case err := <-ended:
+			return heard, err
+		case b := <-beats:
+			if b.Process != p.process {
+				return heard, fmt.Errorf("%w: another process answers at %s", ErrGone, p.address)
+			}
+			heard = time.Now()
+			quiet.Reset(p.silence - last)
+			isLast = false
+		case <-quiet.C:
+			if isLast {
+				return heard, errQuiet
+			}
+			quiet.Reset(last)
+			isLast = true
+		}
+	}
+}
+
+// receive passes the beats of one stream on, until it breaks or ctx ends.
+func receive(ctx context.Context, conn *grpc.ClientConn, interval time.Duration, beats chan<- beat) error {
+	stream, err := watchStream(ctx, conn, interval)
 	if err != nil {
-		return heard, err
+		return err
 	}
 	for {
 		var b beat
 		if err := stream.RecvMsg(&b); err != nil {
-			return heard, err
+			return err
 		}
-		if b.Process != p.process {
-			return heard, fmt.Errorf("%w: another process answers at %s", ErrGone, p.address)
+		select {
+		case beats <- b:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		heard = time.Now()
-		quiet.Reset(p.silence)
 	}
 }
 
@@ -230,7 +287,7 @@ func (t *GRPC) WhoAnswers(ctx context.Context, address string, patience time.Dur
 		return b.Process, nil
 	case ctx.Err() != nil:
 		return b.Process, ctx.Err()
-	case refuses(ctx, address, patience):
+	case errors.Is(knock(ctx, address, patience), syscall.ECONNREFUSED):
 		return b.Process, fmt.Errorf("%w: %s refuses connections", ErrGone, address)
 	}
 	return b.Process, fmt.Errorf("%w: %s: %w", ErrSilent, address, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,8 @@ func TestSilenceIsNoProof(t *testing.T) {
 		err := client.AwaitGone(t.Context(), mute.Addr().String(), client.Process(), 50*time.Millisecond)
 		if !errors.Is(err, rpc.ErrSilent) {
 			t.Errorf("AwaitGone of a mute process = %v, want %v", err, rpc.ErrSilent)
+		} else if want := "it accepts connections"; !strings.Contains(err.Error(), want) {
+			t.Errorf("AwaitGone of a mute process = %q, which does not say %q", err, want)
 		}
 	}
 }

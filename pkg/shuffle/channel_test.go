@@ -67,7 +67,7 @@ func eachWay(t *testing.T, test func(t *testing.T, from, to process)) {
 
 // within is a context that ends long after the test should have.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,8 @@ const (
 	// gateFrames is how many frames the channels of a gate share, as long as each has leastCredit: it bounds the
 	// memory of a consumer that is slower than its producers.
 	gateFrames = 256
+	// acceptPause follows a connection that could not be accepted.
+	acceptPause = 50 * time.Millisecond
 )
 
 // Config is what an Exchange needs.
@@ -130,7 +133,12 @@ func (x *Exchange) listen(ctx context.Context, g *errgroup.Group) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("listen for records on %s: %w", x.cfg.Listener.Addr(), err)
 		case err != nil:
+			// No file descriptor is left, perhaps: the next try would fail as well.
 			x.cfg.Log.Warn("connection was not accepted", zap.Error(err))
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
 		default:
 			g.Go(func() error { x.serve(ctx, c); return nil })
 		}

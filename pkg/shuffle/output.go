@@ -64,13 +64,20 @@ func (o *Output) FlushAll(ctx context.Context) error {
 	return nil
 }
 
-// Barrier sends a barrier to all consumers, behind everything gathered so far.
+// Barrier sends a barrier to all consumers, behind everything gathered so far. The error is like that of Flush.
 func (o *Output) Barrier(ctx context.Context, b Barrier) error {
 	return o.event(ctx, Item{Kind: BarrierEvent, Barrier: b})
 }
 
-// End tells all consumers that no more records will come.
+// End tells all consumers that no more records will come. It waits until all of them are there: nothing is sent
+// after it that could fail if one cannot be reached, and that one would wait for its end for ever. The error is
+// like that of Flush.
 func (o *Output) End(ctx context.Context) error {
+	for _, s := range o.senders {
+		if err := s.accepted(ctx); err != nil {
+			return err
+		}
+	}
 	return o.event(ctx, Item{Kind: EndEvent})
 }
 
@@ -79,7 +86,9 @@ func (o *Output) event(ctx context.Context, item Item) error {
 		return err
 	}
 	for _, s := range o.senders {
-		s.event(item)
+		if err := s.event(item); err != nil {
+			return err
+		}
 	}
 	return nil
 }

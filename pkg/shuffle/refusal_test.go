@@ -1,9 +1,17 @@
 package shuffle
 
 import (
+	"context"
+	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/protocol"
@@ -79,7 +87,9 @@ func TestLostProducerProcessFailsItsConsumers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o.senders[0].event(Item{Kind: EndEvent})
+	if err := o.senders[0].event(Item{Kind: EndEvent}); err != nil {
+		t.Fatal(err)
+	}
 	next(t, ctx, g0)
 	if got := next(t, ctx, g0); got != "0: end" {
 		t.Fatalf("got %q, want the end", got)
@@ -150,4 +160,84 @@ func TestGarbageOnTheDataPort(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+// TestAnEndThatCannotArriveFailsItsProducer: a producer that has nothing to send would otherwise never learn that
+// its consumer cannot be reached, and the consumer would wait for its end for ever.
+func TestAnEndThatCannotArriveFailsItsProducer(t *testing.T) {
+	ctx := within(t)
+	job := id.NewJob()
+	from, to := newProcess(t, job), newProcess(t, job)
+	o := open(from, to, producer0, 0, consumer0) // which has not been deployed yet
+	defer o.Close()
+	if err := o.Barrier(ctx, Barrier{Checkpoint: 1}); err != nil {
+		t.Errorf("barrier before the consumer is there = %v, want that it waits in the sender", err)
+	}
+	var ending errgroup.Group
+	ending.Go(func() error { return o.End(ctx) })
+	to.stop()
+	var lost *PeerError
+	if err := ending.Wait(); !errors.As(err, &lost) {
+		t.Errorf("End = %v, want that the consumer cannot be reached", err)
+	}
+	if err := o.Barrier(ctx, Barrier{Checkpoint: 2}); !errors.As(err, &lost) {
+		t.Errorf("the next barrier = %v, want the same", err)
+	}
+}
+
+// TestABarrierBehindTheEndThatCannotArriveFailsItsProducer: the checkpoint would wait for it until its timeout.
+func TestABarrierBehindTheEndThatCannotArriveFailsItsProducer(t *testing.T) {
+	ctx := within(t)
+	job := id.NewJob()
+	from, to := newProcess(t, job), newProcess(t, job)
+	g := to.OpenGate(consumer0, [][]protocol.Channel{inputsFrom(from, producer0)})
+	defer g.Close()
+	o := open(from, to, producer0, 0, consumer0)
+	defer o.Close()
+	if err := o.End(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, ctx, g); got != "0: end" {
+		t.Fatalf("got %q, want the end", got)
+	}
+	to.stop()
+	var lost *PeerError
+	var err error
+	for err == nil && ctx.Err() == nil { // until this side has noticed
+		err = o.Barrier(ctx, Barrier{Checkpoint: 1})
+	}
+	if !errors.As(err, &lost) {
+		t.Errorf("barrier = %v, want that the consumer cannot be reached", err)
+	}
+}
+
+// exhausted is a listener of a process without file descriptors.
+type exhausted struct {
+	net.Listener
+	asked int
+}
+
+func (l *exhausted) Accept() (net.Conn, error) {
+	if l.asked++; l.asked > 1000 {
+		return nil, net.ErrClosed
+	}
+	return nil, syscall.EMFILE
+}
+
+func (l *exhausted) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (l *exhausted) Close() error { return nil }
+
+func TestAcceptingIsNotTriedWithoutPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &exhausted{}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := New(Config{Listener: l, Log: zap.NewNop()}).Run(ctx); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if most := int(time.Second/acceptPause) + 2; l.asked < 2 || l.asked > most {
+			t.Errorf("asked %d times within a second, want from 2 to %d", l.asked, most)
+		}
+	})
 }

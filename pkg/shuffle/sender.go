@@ -33,7 +33,6 @@ type Sender struct {
 	backlog []Item     // events that came before link
 	credit  int
 	err     error
-	ended   bool // nothing of value is lost with the connection any more
 	closed  bool
 }
 
@@ -79,17 +78,37 @@ func (s *Sender) send(ctx context.Context, f *Frame) (blocked time.Duration, err
 	return blocked, err
 }
 
-// event passes on an item that needs no credit. Errors show at the next send, or never when nothing is
-// left to send.
-func (s *Sender) event(item Item) {
+// event passes on an item that needs no credit. It fails when the channel has failed before; what happens to it
+// later shows at the next call.
+func (s *Sender) event(item Item) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = s.ended || item.Kind == EndEvent
+	if s.err != nil {
+		return s.err
+	}
 	if s.link == nil {
 		s.backlog = append(s.backlog, item)
-		return
+	} else {
+		s.link.deliver(item)
 	}
-	s.link.deliver(item)
+	return nil
+}
+
+// accepted waits until the consumer has accepted the channel. From then on its side notices when the channel breaks.
+func (s *Sender) accepted(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		there, err := s.link != nil, s.err
+		s.mu.Unlock()
+		if there || err != nil {
+			return err
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // accept begins the flow.
@@ -97,13 +116,13 @@ func (s *Sender) accept(l link, credit int) {
 	s.mu.Lock()
 	s.link = l
 	s.credit += credit
-	if s.closed {
-		l.leave()
-	}
 	for _, item := range s.backlog {
 		l.deliver(item)
 	}
 	s.backlog = nil
+	if s.closed {
+		l.leave()
+	}
 	s.mu.Unlock()
 	s.signal()
 }
@@ -116,10 +135,11 @@ func (s *Sender) grant(n int) {
 	s.signal()
 }
 
-// fail makes every later send fail.
+// fail makes every later send and event fail, also behind the end: a barrier that cannot arrive holds up its
+// checkpoint.
 func (s *Sender) fail(err error) {
 	s.mu.Lock()
-	if s.err == nil && !s.ended {
+	if s.err == nil {
 		s.err = &PeerError{fmt.Errorf("send to consumer %s: %w", s.key.consumer, err)}
 	}
 	s.mu.Unlock()
@@ -129,7 +149,7 @@ func (s *Sender) fail(err error) {
 func (s *Sender) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended, s.closed = true, true
+	s.closed = true
 	if s.link != nil {
 		s.link.leave()
 	}

@@ -34,7 +34,11 @@ func (tm *TaskManager) registerCalls() {
 		if err := tm.admitJobMaster(request.Job, token); err != nil {
 			return err
 		}
-		if j := tm.jobs[request.Job]; j != nil {
+		j := tm.jobs[request.Job]
+		if j == nil && request.Prepare != nil {
+			j = tm.newJob(request.Job)
+		}
+		if j != nil {
 			j.releaseFor(request)
 		}
 		return nil

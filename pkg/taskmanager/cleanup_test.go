@@ -43,3 +43,39 @@ func TestSinksOfAKilledProcessAreCleanedUp(t *testing.T) {
 		}
 	})
 }
+
+// TestSinksOfALostTaskManagerAreCleanedUp: the TaskManager is gone with its processes. Another one, which has nothing
+// of the job, starts a process for a moment.
+func TestSinksOfALostTaskManagerAreCleanedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, m, _ := running(t, rpctest.Faults{})
+		job := m.graph.ID
+		next := c.tasks.Live(job)[0]
+		next.Attempt++
+		c.taskManager("tm-3", 1)
+		pass(time.Second) // until it can be called
+		gateway, err := m.node.rpc.Gateway(c.nodes["tm-3"].rpc.Address(protocol.TaskManagerEndpoint), m.token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = rpc.Invoke(t.Context(), gateway, protocol.ReleaseJob, protocol.ReleaseJobRequest{
+			Job: job, Reason: "test", Completed: 5, Sinks: []protocol.TaskDeployment{{Attempt: next}},
+			Prepare: &protocol.PrepareJobRequest{Job: job, Graph: m.graph},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var where []string
+		for _, e := range c.tasks.Events(job) {
+			if e.Kind == taskmanagertest.CleanedUp && e.Attempt == next && e.Checkpoint == 5 {
+				where = append(where, string(e.TaskManager))
+			}
+		}
+		if len(where) != 1 || where[0] != "tm-3" {
+			t.Errorf("cleaned up at %v, want once at tm-3", where)
+		}
+		if n := c.tasks.Processes(job); n != 2 {
+			t.Errorf("%d processes after that, want those of tm-1 and tm-2", n)
+		}
+	})
+}

@@ -292,16 +292,19 @@ const (
 	startTimeout = 7 * time.Second
 )
 
-// releaseFor is release, after the process has discarded what the request names. A process that has ended leaves
-// the files of its sinks behind: another one is started to clean up.
+// releaseFor is release, after the process has discarded what the request names. A process that has ended, here or
+// with another TaskManager, leaves the files of its sinks behind: another one is started to clean up.
 func (j *job) releaseFor(r protocol.ReleaseJobRequest) {
 	patience := discardTimeout
+	if p := r.Prepare; p != nil && len(j.spec.Graph.Vertices) == 0 {
+		j.spec = LaunchSpec{Graph: p.Graph, BlobServer: p.BlobServer}
+	}
 	if j.worker == nil && len(r.Sinks) > 0 && len(j.spec.Graph.Vertices) > 0 && !j.releasing && !j.tm.stopping {
 		j.log.Info("job process is started once more, for its sinks to clean up")
 		j.worker = j.startWorker(j.spec)
 		patience += startTimeout
 	}
-	if w := j.worker; w != nil && len(r.Discard) > 0 && !j.releasing {
+	if w := j.worker; w != nil && len(r.Discard)+len(r.Sinks) > 0 && !j.releasing {
 		discard := protocol.CancelTasksRequest{Job: j.id, Attempts: r.Discard, Discard: true, Completed: r.Completed, Sinks: r.Sinks}
 		w.queue(command{method: protocol.WorkerCancel.Method, run: invoke(protocol.WorkerCancel, discard), done: w.kill})
 		late := time.AfterFunc(patience, w.kill)

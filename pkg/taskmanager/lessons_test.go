@@ -1,6 +1,7 @@
 package taskmanager_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tamias-project/tamias/pkg/protocol"
+	"github.com/tamias-project/tamias/pkg/rpc"
 	"github.com/tamias-project/tamias/pkg/rpc/rpctest"
 )
 
@@ -100,5 +102,35 @@ func TestManyTaskManagersDoNotStormANewLeader(t *testing.T) {
 				t.Errorf("%s registered %d times", name, n)
 			}
 		}
+	})
+}
+
+// A TaskManager is stopped. Its job processes end with it, but no master is told that they were killed before the
+// TaskManager says of itself that it stops: users would see a failure that was none.
+func TestACleanStopIsNoFailureOfItsTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, m, _ := running(t, rpctest.Faults{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var asking sync.WaitGroup
+		asking.Go(func() {
+			for n := 1; ; n++ {
+				if n%50 == 0 {
+					pass(time.Millisecond)
+				}
+				report, err := rpc.Invoke(ctx, m.gateway("tm-1"), protocol.JobMasterHeartbeat, protocol.JobMasterHeartbeatRequest{Job: m.graph.ID})
+				if err != nil {
+					return
+				}
+				for _, x := range report.Executions {
+					if x.State == protocol.Failed {
+						t.Errorf("a TaskManager that stops reports %s as failed: %s", x.Attempt, x.Failure.Message)
+						return
+					}
+				}
+			}
+		})
+		c.stop("tm-1")
+		asking.Wait()
 	})
 }

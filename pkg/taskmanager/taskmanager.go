@@ -75,7 +75,7 @@ type TaskManager struct {
 	instance id.Instance
 	fenced   atomic.Int64
 
-	// spawn runs f on a goroutine whose ctx ends with Run or when stop is called. Set by Run; used on the
+	// spawn runs f on a goroutine whose ctx ends when stop is called, or Run is about to return. Set by Run; used on the
 	// main thread, and not once stopping is true.
 	spawn func(f func(ctx context.Context)) (stop func())
 
@@ -133,7 +133,8 @@ func (tm *TaskManager) Run(ctx context.Context) error {
 	var main, jobs sync.WaitGroup
 	defer main.Wait()
 	defer stopMain()
-	jobsCtx, stopJobs := context.WithCancel(ctx)
+	// Not with ctx: processes are killed only once nobody is answered any more, or their tasks would be reported as failed.
+	jobsCtx, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopJobs()
 	tm.spawn = func(f func(context.Context)) func() {
 		ctx, stop := context.WithCancel(jobsCtx)

@@ -61,7 +61,7 @@ func TestAbortUnblocksAlignment(t *testing.T) {
 	s := script{poll: func(c *fakeChain, ctx, read context.Context) (Polled, error) {
 		select {
 		case <-read.Done():
-			return Polled{}, read.Err()
+			return Polled{Dry: true}, ctx.Err()
 		case <-time.After(time.Second):
 			c.emit()
 			return Polled{Records: 1, Dry: true}, nil

@@ -111,7 +111,7 @@ func (c *fakeChain) Poll(ctx, read context.Context) (Polled, error) {
 		return f(c, ctx, read)
 	}
 	<-read.Done()
-	return Polled{}, read.Err()
+	return Polled{Dry: true}, ctx.Err()
 }
 
 // emit sends one byte to each consumer.

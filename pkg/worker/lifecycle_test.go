@@ -71,7 +71,7 @@ func TestPanicFailsThatAttemptAlone(t *testing.T) {
 			}
 			if c.count == 3 {
 				<-read.Done()
-				return Polled{}, read.Err()
+				return Polled{Dry: true}, ctx.Err()
 			}
 			c.emit()
 			return Polled{Records: 1}, nil
@@ -250,7 +250,7 @@ func TestIdleAndBusyTime(t *testing.T) {
 	s := script{poll: func(c *fakeChain, ctx, read context.Context) (Polled, error) {
 		select {
 		case <-read.Done():
-			return Polled{}, read.Err()
+			return Polled{Dry: true}, ctx.Err()
 		case <-time.After(time.Second):
 			c.emit()
 			return Polled{Records: 1, Dry: true, Reading: time.Second, Gap: time.Duration(c.count) * 100 * time.Millisecond}, nil
@@ -271,5 +271,22 @@ func TestIdleAndBusyTime(t *testing.T) {
 				t.Errorf("source: %+v, want 20 records out (10 to each of two), a gap of 1000 ms and 9 s idle", m)
 			}
 		}
+	})
+}
+
+// TestACanceledRequestIsNoInterruption: user code may end with the same error as a source that is interrupted. Were
+// the task to go on, the checkpoint that has just been triggered would be behind records that were not processed.
+func TestACanceledRequestIsNoInterruption(t *testing.T) {
+	s := script{poll: func(c *fakeChain, ctx, read context.Context) (Polled, error) {
+		<-read.Done()
+		return Polled{Records: 1}, fmt.Errorf("request of user code: %w", context.Canceled)
+	}}
+	run(t, s, func(b *bench) {
+		req := deployments(0)
+		b.deploy(req)
+		b.news()
+		b.trigger(1, req)
+		b.expect("source-0/0 FAILED: Source (1/2): request of user code: context canceled",
+			"source-1/0 FAILED: Source (2/2): request of user code: context canceled")
 	})
 }

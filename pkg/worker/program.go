@@ -51,7 +51,8 @@ type Chain interface {
 	// Open makes the operators ready and restores their state. Close follows also when it fails.
 	Open(ctx context.Context, task *Task) error
 	// Poll reads a batch from the source and passes it through the chain. ctx is the task's; the source
-	// waits for records only as long as read lasts. Only called for chains that begin with a source.
+	// waits for records only as long as read lasts: its end is no error, the source is dry then. Only called
+	// for chains that begin with a source.
 	Poll(ctx, read context.Context) (Polled, error)
 	// Consume passes a frame of records through the chain. The frame is not used after the return. Only
 	// called for chains that begin with an input.

@@ -194,9 +194,6 @@ func (t *task) runSource(ctx context.Context) error {
 		t.meter.polled(p, dry)
 		t.unflushed = t.unflushed || p.Records > 0
 		if err != nil {
-			if ctx.Err() == nil && read.Err() != nil && errors.Is(err, context.Canceled) {
-				continue // interrupted by mail
-			}
 			return err
 		}
 		dry = p.Dry

@@ -88,6 +88,38 @@ func TestCancelIsNotForgotten(t *testing.T) {
 	if harness.Attempts(d) != 0 {
 		t.Error("a cancelled job was started again")
 	}
+	c.AwaitCleanedUp(job.ID)
+}
+
+// All TaskManagers die, and their job is cancelled before others come: one of those, which never had anything
+// of the job, removes what its sinks had prepared.
+func TestCancelBehindLostTaskManagers(t *testing.T) {
+	c := harness.Start(t, harness.Options{HA: "local"})
+	job := endless(c, "out")
+	c.Submit(job)
+	c.AwaitJob(job.ID, "a checkpoint", func(d protocol.JobDetails) bool { return d.Checkpoints.Completed > 0 })
+	for _, tm := range c.TaskManagers {
+		c.Kill(tm)
+	}
+	c.Cancel(job.ID)
+	if len(hidden(t, c.Output("out"))) == 0 {
+		t.Error("the sinks had prepared nothing: this test tests nothing")
+	}
+	c.StartTaskManagers(1)
+	c.AwaitCleanedUp(job.ID)
+	if left := hidden(t, c.Output("out")); len(left) > 0 {
+		t.Errorf("after the clean-up there is still %q", left)
+	}
+}
+
+// hidden lists the files that sinks have not committed.
+func hidden(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, ".part-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 // A stopped cluster keeps the jobs that run: started again, they go on from their last checkpoint.

@@ -72,12 +72,13 @@ func TestPowerCut(t *testing.T) {
 // A client that waits for the end of a job goes on waiting when the leader dies.
 func TestRunWaitsOnWhileTheLeaderIsKilled(t *testing.T) {
 	c := harness.Start(t, harness.Options{HA: "local", JobManagers: 2})
+	c.AwaitServing(c.JobManagers...)
+	leader := c.LeadingJobManager()
 	output := c.Output("numbered")
 	job, run := c.BeginRun(harness.Job{Program: "numbered", Parallelism: 2,
-		Args: []string{"-out", output, "-n", "20000", "-rate", "5000", "-checkpoint", "200ms"}})
+		Args: []string{"-out", output, "-n", "40000", "-rate", "5000", "-checkpoint", "200ms"}})
 	c.AwaitJob(job, "a checkpoint", func(d protocol.JobDetails) bool { return d.Checkpoints.Completed > 0 })
-	c.AwaitServing(c.JobManagers...)
-	c.Kill(c.LeadingJobManager())
+	c.Kill(leader)
 	r := run.Wait()
 	if r.Code != 0 || !strings.Contains(r.Stdout, "Job with JobID "+job.String()+" has finished.") {
 		t.Errorf("tamias run: %s", r)
@@ -86,5 +87,5 @@ func TestRunWaitsOnWhileTheLeaderIsKilled(t *testing.T) {
 		t.Errorf("the client did not notice another leader: %s", r)
 	}
 	checkAdopted(t, c.AwaitEnd(job, protocol.JobFinished), 1)
-	harness.CheckAllNumbered(t, output, 20000)
+	harness.CheckAllNumbered(t, output, 40000)
 }

@@ -15,6 +15,7 @@ func wordCount(t *testing.T, o harness.Options) (c *harness.Cluster, job id.Job,
 	t.Helper()
 	text, _ := harness.Text(t)
 	c = harness.Start(t, o)
+	c.AwaitServing(c.JobManagers...) // before the job begins: it does not wait for the fault
 	output = c.Output("counts")
 	job = c.Submit(harness.Job{Program: "wordcount", Parallelism: 4, Args: []string{"-checkpoint", "50ms", "-in", text, "-out", output}})
 	c.AwaitJob(job, "a few checkpoints", func(d protocol.JobDetails) bool {
@@ -39,7 +40,6 @@ func TestWordCountTaskManagerKilled(t *testing.T) {
 
 func TestWordCountLeaderKilled(t *testing.T) {
 	c, job, output := wordCount(t, harness.Options{HA: "local", JobManagers: 2})
-	c.AwaitServing(c.JobManagers...)
 	c.Kill(c.LeadingJobManager())
 	d := c.AwaitEnd(job, protocol.JobFinished)
 	checkAdopted(t, d, 1)

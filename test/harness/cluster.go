@@ -14,6 +14,7 @@ import (
 
 	"github.com/tamias-project/tamias/internal/localcluster"
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
+	"github.com/tamias-project/tamias/pkg/id"
 )
 
 // Options describe a cluster. The zero value of a field means what its comment says first.
@@ -244,6 +245,20 @@ func (c *Cluster) AwaitLog(name, text string, n int) {
 	Await(c.t, fmt.Sprintf("%q in %s", text, name), func() bool {
 		log, err := os.ReadFile(filepath.Join(c.LogDir(), name))
 		return err == nil && bytes.Count(log, []byte(text)) >= n
+	})
+}
+
+// AwaitCleanedUp waits until a JobManager says that nothing of an ended job is left.
+func (c *Cluster) AwaitCleanedUp(job id.Job) {
+	c.t.Helper()
+	Await(c.t, "the clean-up of job "+job.String(), func() bool {
+		logs, _ := filepath.Glob(filepath.Join(c.LogDir(), "jobmanager-*.log"))
+		return slices.ContainsFunc(logs, func(path string) bool {
+			log, _ := os.ReadFile(path)
+			return slices.ContainsFunc(strings.Split(string(log), "\n"), func(line string) bool {
+				return strings.Contains(line, "job cleaned up") && strings.Contains(line, job.String())
+			})
+		})
 	})
 }
 

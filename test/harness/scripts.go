@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,7 +86,8 @@ func (i *Installation) Output(name string) string { return filepath.Join(i.dir, 
 func (i *Installation) Script(name string, args ...string) Result {
 	i.t.Helper()
 	cmd := exec.Command(filepath.Join(Root(i.t), "scripts", name), args...)
-	cmd.Env = append(append(os.Environ(), Environment(i.dir)...),
+	limit := strconv.Itoa(int(patience.Seconds()))
+	cmd.Env = append(append(os.Environ(), Environment(i.dir)...), "TAMIAS_START_TIMEOUT="+limit, "TAMIAS_STOP_TIMEOUT="+limit,
 		"TAMIAS_CONF_DIR="+filepath.Join(i.dir, "conf"), "TAMIAS_BIN_DIR="+Bin(i.t), "TAMIAS_LOG_DIR="+i.logDir(), "TAMIAS_PID_DIR="+filepath.Join(i.dir, "pids"))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &stdout, &stderr, i.dir

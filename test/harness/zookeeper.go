@@ -34,33 +34,40 @@ func (c *Cluster) zooKeeperLeftovers() (left []string) {
 	}
 	defer conn.Close()
 	root := path.Join(zooKeeperRoot, filepath.Base(c.dir))
-	if _, err := conn.Sync(root); err != nil {
+	if !poll(func() bool { _, err = conn.Sync(root); return err == nil }) {
 		c.t.Fatal(err)
 	}
 	poll(func() bool {
-		left = nodesLeft(conn, root, "")
-		return len(left) == 0 || !c.killed
+		left, err = nodesLeft(conn, root, "")
+		return err == nil && (len(left) == 0 || !c.killed)
 	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	return left
 }
 
 // nodesLeft lists what should not be there of a node, relative to root, and all below it.
-func nodesLeft(conn *zk.Conn, root, node string) (left []string) {
+func nodesLeft(conn *zk.Conn, root, node string) (left []string, err error) {
 	children, stat, err := conn.Children(path.Join(root, node))
 	switch {
 	case errors.Is(err, zk.ErrNoNode):
-		return nil
+		return nil, nil
 	case err != nil:
-		return []string{fmt.Sprintf("znode %s: %v", node, err)}
+		return nil, fmt.Errorf("look at znode %s: %w", node, err)
 	case stat.EphemeralOwner != 0:
 		left = []string{"ephemeral znode " + node}
 	case !znodesMayStay.MatchString(node):
 		left = []string{"znode " + node}
 	}
 	for _, child := range children {
-		left = append(left, nodesLeft(conn, root, path.Join(node, child))...)
+		below, err := nodesLeft(conn, root, path.Join(node, child))
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, below...)
 	}
-	return left
+	return left, nil
 }
 
 type silent struct{}

@@ -24,8 +24,8 @@ const (
 	// parallelism is half of the cluster's slots, so that one TaskManager can take what the other one ran.
 	parallelism = 4
 	slots       = 4
-	// patience bounds each wait.
-	patience = 30 * time.Second
+	// patience bounds each wait. Only failures wait that long.
+	patience = 2 * time.Minute
 )
 
 func TestRollingUpgrade(t *testing.T) {
@@ -319,7 +319,9 @@ func (c *cluster) awaitAway(p *localcluster.Process) {
 			return err.Error()
 		case d.Overview.State.Terminal():
 			c.Fatalf("the job is %s: %+v", d.Overview.State, d.Failures)
-		case d.Overview.Restarts == 0 || d.Overview.State != protocol.JobRunning || d.Overview.Tasks[protocol.Running] != len(d.Subtasks):
+		case slices.ContainsFunc(d.Subtasks, func(s protocol.SubtaskDetails) bool { return string(s.TaskManager) == p.ResourceID }):
+			return "some of its tasks are still there"
+		case d.Overview.State != protocol.JobRunning || d.Overview.Tasks[protocol.Running] != len(d.Subtasks):
 			return fmt.Sprintf("%s, tasks %v, %d restarts %s", d.Overview.State, d.Overview.Tasks, d.Overview.Restarts, d.Waiting)
 		}
 		return ""

@@ -167,21 +167,25 @@ func (g *guard) awaitEnd(ctx context.Context, h holder) {
 // probe shoots the holder when it does not answer any more although its process is there.
 func (g *guard) probe(ctx context.Context, h holder) {
 	cfg := g.driver.cfg
-	for ctx.Err() == nil {
+	refused := false // when it was asked last
+	for {
 		err := cfg.AwaitGone(ctx, h.Address, h.Process, cfg.ProbeTimeout)
-		if ctx.Err() == nil && errors.Is(err, rpc.ErrSilent) {
+		gone := errors.Is(err, rpc.ErrGone)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, rpc.ErrSilent):
 			g.shoot(h, err, time.Now().Add(-cfg.ProbeTimeout))
+		case gone && refused:
+			g.shoot(h, err, time.Time{})
 		}
+		refused = gone // one that refuses connections is on its way out, or not yet in: it has as long as a silent one
 		timer := time.NewTimer(cfg.ProbeTimeout)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
 		}
 		timer.Stop()
-		// One that refuses connections is on its way out, or not yet in: it was left the same time.
-		if ctx.Err() == nil && errors.Is(err, rpc.ErrGone) {
-			g.shoot(h, err, time.Time{})
-		}
 	}
 }
 

@@ -3,6 +3,7 @@ package local_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -137,6 +138,44 @@ func takeOver(t *testing.T, cfg local.Config, why protocol.SuccessionReason, end
 func TestKilledLeader(t *testing.T) {
 	took := takeOver(t, local.Config{StorageDir: t.TempDir()}, protocol.ProcessGone, func(p *os.Process) { p.Kill() })
 	t.Logf("led %s after SIGKILL of the leader", took)
+}
+
+// TestLeaderThatRefusedOnceIsNotShot: it is asked again before, and what it says then counts.
+func TestLeaderThatRefusedOnceIsNotShot(t *testing.T) {
+	dir, asked, again := t.TempDir(), 0, make(chan struct{})
+	leader := startLeader(t, dir)
+	d := newDriver(t, local.Config{
+		StorageDir: dir, ProbeTimeout: 50 * time.Millisecond,
+		AwaitGone: func(ctx context.Context, _ string, _ id.Instance, _ time.Duration) error {
+			if asked++; asked == 1 {
+				return rpc.ErrGone
+			}
+			close(again)
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	})
+	defer d.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := d.Campaign(ctx, dispatcher, haservices.Contender{})
+		left <- err
+	}()
+	select {
+	case <-again:
+	case <-time.After(time.Minute):
+		t.Fatal("the leader was not asked again")
+	}
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("Campaign = %v, want %v", err, context.Canceled)
+	}
+	leader.Process.Signal(syscall.SIGTERM)
+	leader.Wait()
+	if how := leader.ProcessState.Sys().(syscall.WaitStatus).Signal(); how != syscall.SIGTERM {
+		t.Errorf("the leader ended by signal %q before the test ended it", how)
+	}
 }
 
 // TestFrozenLeaderIsShot: one that is silent, and one whose process is there but answers nobody.

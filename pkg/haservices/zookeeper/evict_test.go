@@ -11,6 +11,7 @@ import (
 
 	"github.com/tamias-project/tamias/internal/testkit/zkserver"
 	"github.com/tamias-project/tamias/pkg/haservices"
+	"github.com/tamias-project/tamias/pkg/id"
 	"github.com/tamias-project/tamias/pkg/protocol"
 	"github.com/tamias-project/tamias/pkg/rpc"
 )
@@ -166,5 +167,73 @@ func TestProcessThatRefusesConnections(t *testing.T) {
 	await(t, first.Lost(), "the end of the evicted term")
 	if second.Token().Epoch() != 2 {
 		t.Errorf("epoch %d, want 2", second.Token().Epoch())
+	}
+}
+
+// TestProcessThatLingers: a leader that is being killed is silent at first, as its process is not gone yet. Its
+// successor does not wait for an answer any longer than for its end.
+func TestProcessThatLingers(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	challenged := make(chan struct{})
+	c.change = func(cfg *Config) {
+		cfg.SessionTimeout, cfg.ProbeTimeout = 60*time.Second, 10*patience
+		silent := true
+		cfg.AwaitGone = func(ctx context.Context, address string, p id.Instance, silence time.Duration) error {
+			if silent {
+				silent = false
+				return rpc.ErrSilent
+			}
+			close(challenged)
+			return c.liveness.awaitGone(ctx, address, p, silence)
+		}
+	}
+	a, b := c.process(), c.process()
+	c.lead(a, dispatcher)
+	a.proxy.Hold()
+	next := c.contend(b, dispatcher)
+	await(t, challenged, "the challenge")
+	c.liveness.kill(a.me.Process)
+	if how := await(t, next, "the eviction").Succession(); how.Reason != protocol.ProcessGone {
+		t.Errorf("succession %+v, want that of a process that is gone", how)
+	}
+}
+
+// TestJudgedAgainSoon: what kept us from judging a leader, or from evicting it, was about us. That it is gone is
+// found out at the next try, which comes soon.
+func TestJudgedAgainSoon(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	c.change = func(cfg *Config) {
+		cfg.SessionTimeout, cfg.ProbeTimeout = 60*time.Second, 10*patience
+		tries := 0
+		cfg.AwaitGone = func(context.Context, string, id.Instance, time.Duration) error {
+			if tries++; tries < 5 {
+				return errors.New("no file descriptor left")
+			}
+			return rpc.ErrGone
+		}
+	}
+	a, b := c.process(), c.process()
+	c.lead(a, dispatcher)
+	a.proxy.Hold()
+	await(t, c.contend(b, dispatcher), "the eviction")
+}
+
+// TestEvictionOverASlowConnection: it takes several round trips of half a second each. It is one term, and history
+// says whose.
+func TestEvictionOverASlowConnection(t *testing.T) {
+	c := newCluster(t, zkserver.Shared(t).Address())
+	c.change = func(cfg *Config) { cfg.SessionTimeout = 60 * time.Second }
+	a, b := c.process(), c.process()
+	first := c.lead(a, dispatcher)
+	next := c.contend(b, dispatcher)
+	outside := c.outside()
+	eventually(t, "the successor is in line", func() bool { return len(c.contenders(outside, dispatcher)) == 2 })
+	a.proxy.Hold()
+	b.proxy.Delay(300 * time.Millisecond)
+	c.liveness.kill(a.me.Process)
+	second := await(t, next, "the eviction")
+	how := second.Succession()
+	if how.Epoch != first.Token().Epoch()+1 || how.Reason != protocol.ProcessGone || how.Predecessor == nil || *how.Predecessor != a.me {
+		t.Errorf("succession %+v, want that of a process that is gone, in the next epoch", how)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -75,6 +76,8 @@ type candidacy struct {
 	// noticed is when we learned that the one before us had gone; at first, when we began to stand.
 	noticed   time.Time
 	suspicion suspicion
+	// sent are the requests under way that may create our node.
+	sent sync.WaitGroup
 	// won is the term that was won together with an eviction. Written by the goroutine that evicts, read by run
 	// when that has ended.
 	won *Term
@@ -126,7 +129,9 @@ func (k *candidacy) run(ctx context.Context) (*Term, error) {
 // another one is created.
 func (k *candidacy) join(ctx context.Context) error {
 	for k.node == "" {
-		path, err := k.session.create(ctx, k.latch+"/"+latchPrefix(k.guid), k.describe(), zk.FlagEphemeral|zk.FlagSequence)
+		path, err := send(ctx, k, func(ctx context.Context) (string, error) {
+			return k.session.create(ctx, k.latch+"/"+latchPrefix(k.guid), k.describe(), zk.FlagEphemeral|zk.FlagSequence)
+		})
 		switch {
 		case err == nil:
 			k.node = path
@@ -140,6 +145,29 @@ func (k *candidacy) join(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// send makes a call that may create our node. Whoever leaves before its answer leaves it to discard, which waits
+// for its end: else the request might reach the server only after discard has looked for the node.
+func send[T any](ctx context.Context, k *candidacy, call func(context.Context) (T, error)) (answer T, err error) {
+	if err := k.session.awaitReady(ctx); err != nil {
+		return answer, err
+	}
+	type result struct {
+		answer T
+		err    error
+	}
+	results := make(chan result, 1) // room for one: the call ends although nobody waits
+	k.sent.Go(func() {
+		answer, err := call(k.driver.ending)
+		results <- result{answer, err}
+	})
+	select {
+	case r := <-results:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return answer, fmt.Errorf("%w: %w", errInFlight, ctx.Err())
+	}
 }
 
 // describe is the content of our node.
@@ -211,7 +239,9 @@ func (k *candidacy) win(ctx context.Context, with ...any) (*Term, error) {
 	if joining {
 		place = d.client.creation(k.latch+"/"+latchPrefix(k.guid), k.describe(), zk.FlagEphemeral|zk.FlagSequence)
 	}
-	results, err := s.transact(ctx, append([]any{place, &zk.SetDataRequest{Path: k.latch, Data: data, Version: version}}, with...))
+	results, err := send(ctx, k, func(ctx context.Context) ([]zk.MultiResponse, error) {
+		return s.transact(ctx, append([]any{place, &zk.SetDataRequest{Path: k.latch, Data: data, Version: version}}, with...))
+	})
 	switch {
 	case err == nil && joining:
 		k.node = results[0].String
@@ -281,6 +311,7 @@ func (k *candidacy) lastTerm(ctx context.Context) (last lastTerm, err error) {
 // discard deletes our node, in the background, until it is certain that there is none or until the
 // session is over, which deletes it too.
 func (k *candidacy) discard(ctx context.Context) {
+	k.sent.Wait() // not for long when ctx ends: those requests end with Close too
 	for {
 		err := k.deleteNodes(ctx)
 		if err == nil || errors.Is(err, errLost) || ctx.Err() != nil {

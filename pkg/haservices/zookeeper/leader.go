@@ -92,7 +92,7 @@ func (t *Term) replace(ctx context.Context, path string, data []byte) error {
 		old, err := t.session.get(ctx, path)
 		operations := []any{t.driver.client.creation(path, data, zk.FlagEphemeral)}
 		switch {
-		case err == nil && old.stat.EphemeralOwner == t.session.id && bytes.Equal(old.data, data):
+		case err == nil && old.stat.EphemeralOwner == t.session.owner() && bytes.Equal(old.data, data):
 			return t.fenced(ctx)
 		case err == nil:
 			operations = []any{deletion(path, old.stat.Version), operations[0]}

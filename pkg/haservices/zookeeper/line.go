@@ -9,6 +9,7 @@ import (
 	"github.com/go-zookeeper/zk"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -20,11 +21,12 @@ import (
 // waitFor returns nil when the node before ours is gone; k.won is set if we lead already. Meanwhile it
 // watches the process behind that node, and answers whoever asks for us.
 func (k *candidacy) waitFor(ctx context.Context, before string) error {
-	ctx, cancel := context.WithCancel(ctx)
+	watching, cancel := context.WithCancel(ctx)
 	watched, taken := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
-		k.suspect(ctx, before)
+		// An eviction that has begun goes on when we see the node vanish: it is probably why.
+		k.suspect(watching, before, func(found verdict, them latchNode) error { return k.evict(ctx, before, found, them) })
 		if k.won != nil {
 			close(taken)
 		}
@@ -68,46 +70,48 @@ func (k *candidacy) waitFor(ctx context.Context, before string) error {
 	}
 }
 
-// suspect watches the process behind a node until ctx ends or the node is deleted, by us if need be.
+// suspect watches the process behind a node until ctx ends or the node is deleted, by evict if need be.
 //
 // A process that refuses connections, or whose address is answered by another one, is gone, and its node
 // is deleted at once. Silence may mean that it is frozen, or only that the way between us is cut while it
 // leads undisturbed; so a silent process is asked through ZooKeeper, and evicted if it has not answered
 // there either. Being wrong is harmless: the evicted are fenced, and contend again.
-func (k *candidacy) suspect(ctx context.Context, path string) {
+func (k *candidacy) suspect(ctx context.Context, path string, evict func(verdict, latchNode) error) {
 	d := k.driver
-	for ctx.Err() == nil {
-		n, err := persist(ctx, func() (node, error) { return k.session.get(ctx, path) })
-		if err != nil {
-			return // gone, or the session is over
+	hasty := firstPause
+	for {
+		pause := d.cfg.ProbeTimeout / 4
+		found, them, err := k.judge(ctx, path)
+		if err == nil && found.why != "" && ctx.Err() == nil {
+			err = evict(found, them)
 		}
-		var them latchNode
-		if err := haservices.DecodeRecord(n.data, &them); err != nil {
-			d.log.Warn("latch node not understood", logging.Znode(path), zap.Error(err))
-			return
-		}
-		found, err := k.judge(ctx, path, n, them)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, k.won != nil, errors.Is(err, zk.ErrNoNode), errors.Is(err, errLost):
+			return
+		case errors.Is(err, errUnreadable):
+			d.log.Warn("process before us not known", logging.Znode(path), zap.Error(err))
 			return
 		case err != nil:
-			d.log.Debug("process before us not judged", logging.Znode(path), zap.Error(err))
-		case found.why != "":
-			k.evict(ctx, path, found, them)
-		}
-		if k.won != nil {
-			return
+			// It was our connection, say: what is true of them is perhaps proved at once.
+			pause, hasty = min(hasty, pause), min(2*hasty, pause)
+			d.log.Debug("process before us not judged, or not evicted", logging.Znode(path), logging.RetryIn(pause), zap.Error(err))
+		default:
+			hasty = firstPause
 		}
 		select {
-		case <-time.After(d.cfg.ProbeTimeout / 4):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
 }
 
+// errUnreadable: a latch node does not say whose it is.
+var errUnreadable = errors.New("latch node not understood")
+
 // verdict is a reason to evict a process.
 type verdict struct {
 	why    string // "" for none
+	proof  error  // what AwaitGone said; nil if nobody asked it
 	reason protocol.SuccessionReason
 	// lastHeard is when a silent process was heard last.
 	lastHeard time.Time
@@ -117,33 +121,45 @@ type verdict struct {
 	asked int64
 }
 
-// judge waits for a reason to evict them, or until a suspicion has proved wrong.
-func (k *candidacy) judge(ctx context.Context, path string, n node, them latchNode) (verdict, error) {
+// judge waits for a reason to evict the contender behind a node, or until a suspicion has proved wrong.
+func (k *candidacy) judge(ctx context.Context, path string) (found verdict, them latchNode, err error) {
 	d := k.driver
+	n, err := persist(ctx, func() (node, error) { return k.session.get(ctx, path) })
+	if err != nil {
+		return found, them, err
+	}
+	if err := haservices.DecodeRecord(n.data, &them); err != nil {
+		return found, them, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
 	if known := d.knows(them, n.stat); known.why != "" {
-		return known, nil
+		return known, them, nil
 	}
 	if d.cfg.AwaitGone == nil || them.Address == "" {
 		<-ctx.Done()
-		return verdict{}, ctx.Err()
+		return found, them, ctx.Err()
 	}
-	err := d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
-	gone := errors.Is(err, rpc.ErrGone)
-	switch {
+	err = d.cfg.AwaitGone(ctx, them.Address, them.Process, d.cfg.ProbeTimeout/2)
+	switch gone := errors.Is(err, rpc.ErrGone); {
 	case gone && !them.EvictedAlive:
-		d.noteEnd(them.Process)
-		return verdict{why: "process is gone", reason: protocol.ProcessGone, version: anyVersion}, nil
+		return d.gone(them, err), them, nil
 	case gone, errors.Is(err, rpc.ErrSilent):
-		return k.challenge(ctx, path)
-	default:
-		return verdict{}, err
+		found, err = k.challenge(ctx, path, them, err)
 	}
+	return found, them, err
+}
+
+// gone is the verdict on a process that has ended.
+func (d *Driver) gone(them latchNode, proof error) verdict {
+	d.noteEnd(them.Process)
+	return verdict{why: "process is gone", proof: proof, reason: protocol.ProcessGone, version: anyVersion}
 }
 
 // challenge asks the contender behind a node for an answer through ZooKeeper, and waits for it for half
 // the probe timeout. Without one the node is to be deleted in the version that the challenge gave it: an
-// answer at the last moment changes the version, and wins.
-func (k *candidacy) challenge(ctx context.Context, path string) (verdict, error) {
+// answer at the last moment changes the version, and wins. Silent is what made us ask. A process that is being
+// killed may be silent before it is gone, as when the kernel waits for one of its writes to a busy disk, so it is
+// watched on.
+func (k *candidacy) challenge(ctx context.Context, path string, them latchNode, silent error) (verdict, error) {
 	word := uuid.NewString()
 	n, err := k.session.get(ctx, path)
 	if err != nil {
@@ -163,16 +179,32 @@ func (k *candidacy) challenge(ctx context.Context, path string) (verdict, error)
 	if err != nil {
 		return verdict{}, err
 	}
-	if answered, err := k.awaitAnswer(ctx, path, word); err != nil || answered {
+	ctx, cancel := context.WithCancel(ctx)
+	gone, watched := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(watched)
+		err := k.driver.cfg.AwaitGone(ctx, them.Address, them.Process, k.driver.cfg.ProbeTimeout)
+		if errors.Is(err, rpc.ErrGone) && !them.EvictedAlive {
+			gone <- err
+		}
+	}()
+	defer func() { cancel(); <-watched }()
+	switch err := k.awaitAnswer(ctx, path, word, gone); {
+	case errors.Is(err, rpc.ErrGone):
+		return k.driver.gone(them, err), nil
+	case errors.Is(err, rpc.ErrSilent):
+		return verdict{
+			why: "process is silent", proof: silent, reason: protocol.Silent, lastHeard: time.Now().Add(-k.driver.cfg.ProbeTimeout),
+			version: stat.Version, asked: stat.Mzxid,
+		}, nil
+	default:
 		return verdict{}, err
 	}
-	return verdict{
-		why: "process is silent", reason: protocol.Silent, lastHeard: time.Now().Add(-k.driver.cfg.ProbeTimeout),
-		version: stat.Version, asked: stat.Mzxid,
-	}, nil
 }
 
-func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, error) {
+// awaitAnswer returns nil when the contender has answered, rpc.ErrSilent when it has not, what gone gives, or why
+// nobody knows.
+func (k *candidacy) awaitAnswer(ctx context.Context, path, word string, gone <-chan error) error {
 	before, _ := k.driver.client.state()
 	node := k.driver.client.watches.follow(path, true)
 	defer node.end()
@@ -182,32 +214,32 @@ func (k *candidacy) awaitAnswer(ctx context.Context, path, word string) (bool, e
 		r, changed := node.read()
 		var them latchNode
 		if r.known && haservices.DecodeRecord(r.data, &them) == nil && them.Answer == word {
-			return true, nil
+			return nil
 		}
 		if r.known && r.session == k.session && !r.exists {
-			return false, zk.ErrNoNode
+			return zk.ErrNoNode
 		}
 		select {
 		case <-changed:
+		case err := <-gone:
+			return err
 		case <-timeout.C:
 			if now, _ := k.driver.client.state(); !now.ready || now != before {
-				return false, errUnsent // we were not heard ourselves, so its silence means nothing
+				return errUnsent // we were not heard ourselves, so its silence means nothing
 			}
-			return false, nil
+			return rpc.ErrSilent
 		case <-k.session.lost:
-			return false, errLost
+			return errLost
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
 // evict deletes a node, provided that we are still in line ourselves; if we are next, it makes us lead in the
-// same transaction. waitFor may see the deletion, and end ctx, before the answer is here.
-func (k *candidacy) evict(ctx context.Context, path string, found verdict, them latchNode) {
+// same transaction.
+func (k *candidacy) evict(ctx context.Context, path string, found verdict, them latchNode) error {
 	d := k.driver
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
 	k.suspects(them, found)
 	var err error
 	if k.next {
@@ -221,14 +253,16 @@ func (k *candidacy) evict(ctx context.Context, path string, found verdict, them 
 		if errors.As(err, &r) {
 			k.suspicion = suspicion{} // it has answered, or is gone by other means
 		}
-		d.log.Debug("latch node not evicted", logging.Znode(path), zap.Error(err))
-		return
+		return fmt.Errorf("evict: %w", err)
 	}
+	level := zapcore.DebugLevel
 	if found.asked != 0 {
+		level = zapcore.WarnLevel // once for each silent process: what else it holds needs no question
 		d.condemn(them.Process, found.asked)
 	}
-	d.log.Debug("evicted the contender before us", logging.Component(k.component.String()), zap.String("why", found.why),
-		zap.String("host", them.Host), zap.Int("pid", them.PID), logging.Znode(path))
+	d.log.Log(level, "evicted the contender before us", logging.Component(k.component.String()), zap.String("why", found.why),
+		zap.NamedError("proof", found.proof), zap.String("host", them.Host), zap.Int("pid", them.PID), logging.Znode(path))
+	return nil
 }
 
 // answer tells whoever has challenged our node that we live.

@@ -228,6 +228,13 @@ func (s *session) end(why error) {
 	c.notify()
 }
 
+// owner is the session's ID, as it is in the ephemeral nodes that belong to it.
+func (s *session) owner() int64 {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.id
+}
+
 // leaseEnd is when the session is over unless something is heard, by our clock; ok is false while it
 // has not begun. It needs client.mu.
 func (s *session) leaseEnd() (end time.Time, ok bool) {

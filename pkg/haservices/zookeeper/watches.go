@@ -50,7 +50,7 @@ type follower struct {
 	told  chan struct{} // room for one: the server told a change
 
 	// Guarded by watches.mu.
-	subscribers int
+	subscribers int // none when it is ending
 	latest      reading
 	changed     chan struct{} // closed and replaced with each new reading
 }
@@ -67,7 +67,8 @@ func (w *watches) follow(path string, final bool) subscription {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := w.followers[path]
-	if f == nil {
+	if f == nil || f.subscribers == 0 {
+		before := f
 		ctx, cancel := context.WithCancel(context.Background())
 		f = &follower{
 			watches: w, path: path, final: final, stop: cancel,
@@ -76,6 +77,9 @@ func (w *watches) follow(path string, final bool) subscription {
 		w.followers[path] = f
 		go func() {
 			defer close(f.ended)
+			if before != nil {
+				<-before.ended // else it might still take back what this one has armed
+			}
 			f.run(ctx)
 		}()
 	}
@@ -91,13 +95,16 @@ func (s subscription) end() {
 	w.mu.Lock()
 	f.subscribers--
 	last := f.subscribers == 0
-	if last {
-		delete(w.followers, f.path)
-	}
 	w.mu.Unlock()
-	if last {
-		f.stop()
-		<-f.ended
+	if !last {
+		return
+	}
+	f.stop()
+	<-f.ended
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.followers[f.path] == f {
+		delete(w.followers, f.path)
 	}
 }
 

@@ -214,15 +214,15 @@ func (d *Node) Call(ctx context.Context, address string, r *rpc.Request) (*rpc.R
 		d.network.mu.Lock()
 		changed, gone := d.network.changed, to.dead || to.handler == nil
 		d.network.mu.Unlock()
+		if gone {
+			return nil, d.failed(ctx, address, errors.New("connection reset"))
+		}
 		select {
 		case answer := <-answered:
 			return d.answer(ctx, to, address, r, answer)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-changed:
-			if gone {
-				return nil, d.failed(ctx, address, errors.New("connection reset"))
-			}
 		}
 	}
 }
@@ -267,18 +267,20 @@ func (d *Node) AwaitGone(ctx context.Context, address string, process id.Instanc
 	n := d.network
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
+	heard := false
 	for {
 		n.mu.Lock()
 		changed, to := n.changed, n.nodes[address]
 		blocked := !d.running() || n.cut[[2]string{d.address, address}] || to != nil && !to.running()
 		gone := to == nil || to.dead || to.handler == nil || to.process != process
 		n.mu.Unlock()
-		if !blocked {
-			if gone {
-				return fmt.Errorf("%w: %s", rpc.ErrGone, address)
-			}
+		switch {
+		case !blocked && gone:
+			return fmt.Errorf("%w: %s", rpc.ErrGone, address)
+		case blocked && heard: // until now
 			quiet.Reset(silence)
 		}
+		heard = !blocked
 		var silent <-chan time.Time
 		if blocked {
 			silent = quiet.C

@@ -143,14 +143,14 @@ func deploy(t *testing.T, p taskmanager.Process, a id.ExecutionAttempt) error {
 	return err
 }
 
-// await polls until ok, for at most ten seconds.
+// await polls until ok, for at most a minute.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("%s: not within ten seconds", what)
+			t.Fatalf("%s: not within a minute", what)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -138,6 +138,9 @@ func (p *Process) cancel(r protocol.CancelTasksRequest) {
 			p.after(p.tasks.cfg.CancelDelay, func() { p.ended(a, protocol.Canceled, nil) })
 		}
 	}
+	for _, s := range r.Sinks {
+		p.tasks.record(p, CleanedUp, s.Attempt, r.Completed)
+	}
 }
 
 // finish ends drained tasks.

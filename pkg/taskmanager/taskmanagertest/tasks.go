@@ -53,6 +53,8 @@ const (
 	Aborted      Kind = "aborted"
 	// Discarded: what the task prepared for checkpoints above Event.Checkpoint is gone.
 	Discarded Kind = "discarded"
+	// CleanedUp: what attempts of the same subtask in other processes prepared is gone.
+	CleanedUp Kind = "cleaned up"
 )
 
 // Event is one thing that happened to a task, or to a process (Attempt is zero then).

@@ -170,14 +170,14 @@ func (w *writer[T]) write() error {
 	return nil
 }
 
-// end makes the open file durable and puts it with those of the next checkpoint.
+// end makes the open file durable and puts it with those of the next checkpoint. After an error there will be none,
+// and Close deletes it.
 func (w *writer[T]) end() error {
 	f := w.file
-	w.file = nil
+	w.file, w.rolled = nil, append(w.rolled, w.current)
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", w.current.From, errors.Join(err, w.fs.Delete(w.ctx, w.current.From)))
+		return fmt.Errorf("sync %s: %w", w.current.From, err)
 	}
-	w.rolled = append(w.rolled, w.current)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -326,4 +327,27 @@ func (e *exactlyOnce) finish() {
 	if err := e.w.Close(); err != nil {
 		e.r.Fatal(err)
 	}
+}
+
+// TestAFileThatCannotBeSyncedGoesWithItsTask: also when the task is being cancelled by then.
+func TestAFileThatCannotBeSyncedGoesWithItsTask(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	opened, err := b.sink.Open(ctx, task(0, 1, 0), nil)
+	b.must(err)
+	w := opened.(stream.TwoPhaseWriter[string])
+	b.must(w.Write(ctx, []string{"a"}))
+	full := errors.New("disk full")
+	b.fs.Hook(func(o filesystem.Operation) error {
+		if o.Name != "Sync" {
+			return nil
+		}
+		cancel()
+		return full
+	})
+	if _, err := w.PreCommit(ctx, 1); !errors.Is(err, full) {
+		t.Errorf("PreCommit = %v, want that the disk is full", err)
+	}
+	b.must(w.Close())
+	b.want("closed", "", 0)
 }

@@ -62,7 +62,7 @@ func open(t *testing.T, source stream.Source[string]) stream.Reader[string] {
 // read reads until the end, or until it has so many lines.
 func read(t *testing.T, r stream.Reader[string], most int) (lines []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	records := make([]string, 3)
 	for len(lines) < most {

@@ -14,7 +14,11 @@ import (
 type Events struct {
 	log *zap.Logger
 
-	mu      sync.Mutex // guards all below
+	// watchingMu is held while the watcher is given directories or loses some, so that it loses none that somebody has just
+	// begun to need. The watcher's goroutine never takes it.
+	watchingMu sync.Mutex
+
+	mu      sync.Mutex // guards all below; a leaf
 	watcher *fsnotify.Watcher
 	failed  bool
 	closed  bool
@@ -135,6 +139,8 @@ func (s *Subscription) wake() {
 // Refresh watches directories that have come into being. Call it before each look, so that no change
 // falls between looking and waiting.
 func (s *Subscription) Refresh() {
+	s.events.watchingMu.Lock()
+	defer s.events.watchingMu.Unlock()
 	s.events.mu.Lock()
 	w := s.events.watcher
 	s.events.mu.Unlock()
@@ -149,6 +155,8 @@ func (s *Subscription) Refresh() {
 // Cancel ends the subscription.
 func (s *Subscription) Cancel() {
 	e := s.events
+	e.watchingMu.Lock()
+	defer e.watchingMu.Unlock()
 	e.mu.Lock()
 	for _, path := range s.concerns {
 		delete(e.subs[path], s)

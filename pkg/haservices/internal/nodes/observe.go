@@ -98,13 +98,13 @@ func (l *Leaders) observe(ctx context.Context, c haservices.Component, o *observ
 	var w watch
 	defer w.stop()
 	var highest uint64
-	var said bool
+	level := zap.WarnLevel // the first time
 	for ctx.Err() == nil {
 		changes.Refresh()
 		now, err := l.present(c)
-		if errors.Is(err, haservices.ErrNewerFormat) && !said {
-			said = true
-			l.log.Warn("leader not understood", zap.Error(err))
+		if err != nil {
+			l.log.Log(level, "leader not readable", zap.Error(err))
+			level = zap.DebugLevel
 		}
 		if err == nil && (now.Token.Epoch() >= highest || now.Address == "") {
 			w.turn(ctx, now.Owner)
@@ -115,6 +115,7 @@ func (l *Leaders) observe(ctx context.Context, c haservices.Component, o *observ
 		select {
 		case <-changes.Wake:
 		case <-w.ended:
+			w.ended = nil // once: if its file cannot be read now, it is watched on
 		case <-timer.C:
 		case <-ctx.Done():
 		}
