@@ -19,17 +19,21 @@ import (
 // does not hear it lets go after taskmanager.job.orphan-timeout.
 const releaseAttempts = 5
 
-// cleanupGrace is how long a process that is told to stop goes on with the clean-up of jobs that have ended.
-// What is not done then the next leader does; but there may be none.
-const cleanupGrace = 2 * time.Second
+// releaseGrace and cleanupGrace are how long a process that is told to stop goes on to tell TaskManagers that a job has
+// ended, and with the clean-up of jobs that have ended. What is not done then the next leader does; but there may be
+// none. TaskManagers that are gone too must not take the time of the clean-up.
+const (
+	releaseGrace = time.Second
+	cleanupGrace = 2 * time.Second
+)
 
-// linger returns a context for the clean-up behind a job. When leadership is lost it ends at once, as ctx
-// does; when the process stops it ends cleanupGrace later, so that a cluster that is stopped right after its
+// linger returns a context for what is done behind a job. When leadership is lost it ends at once, as ctx does; when
+// the process stops, or has stopped before, it ends that much later, so that a cluster that is stopped right after its
 // last job leaves nothing of it. Call done in the end.
-func linger(ctx context.Context) (last context.Context, done func()) {
+func linger(ctx context.Context, grace time.Duration) (last context.Context, done func()) {
 	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(context.Cause(ctx), context.Canceled) && !sleep(last, cleanupGrace) {
+		if errors.Is(context.Cause(ctx), context.Canceled) && !sleep(last, grace) {
 			return // done in time
 		}
 		cancel()
@@ -39,6 +43,8 @@ func linger(ctx context.Context) (last context.Context, done func()) {
 
 // release tells the TaskManagers of an ended job to let go of it.
 func (t *term) release(ctx context.Context, j *job) {
+	ctx, done := linger(ctx, releaseGrace)
+	defer done()
 	t.retry(ctx, "release task managers", j, releaseAttempts, t.newMaster(j).Release)
 }
 
@@ -46,6 +52,8 @@ func (t *term) release(ctx context.Context, j *job) {
 // go before the data that they point to, and each step may be repeated, so a crash anywhere leaves
 // something that the next leader's clean-up finishes.
 func (t *term) cleanUp(ctx context.Context, j *job) {
+	ctx, done := linger(ctx, cleanupGrace)
+	defer done()
 	began := time.Now()
 	services := t.cfg.Services
 	remove := services.CleanupJob

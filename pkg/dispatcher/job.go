@@ -115,12 +115,10 @@ func (t *term) runJob(ctx context.Context, j *job, master JobMaster) {
 // finish cleans up behind a job whose result is stored. told says that its TaskManagers know that it has
 // ended.
 func (t *term) finish(ctx context.Context, j *job, told bool) {
-	last, done := linger(ctx)
-	defer done()
 	if !told {
-		t.release(last, j)
+		t.release(ctx, j)
 	}
-	t.cleanUp(last, j)
+	t.cleanUp(ctx, j)
 }
 
 // conclude stores how a job ended. From then on the job never runs again.

@@ -1,7 +1,7 @@
 // Package filesystem is where checkpoints, job graphs, blobs and sink files live: file URIs now, others
 // behind the same interface. Callers use it on any goroutine. A file written through Create is either
 // there whole and durable or not there: it is written under a temporary name, synced, renamed, and its
-// directory synced.
+// directories synced.
 package filesystem
 
 import (

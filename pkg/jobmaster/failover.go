@@ -107,6 +107,7 @@ func (s *schedule) again(now time.Time, regions []*region, at time.Time, reason 
 // stop cancels what is left of regions, for good when the job is ending.
 func (s *schedule) stop(now time.Time, regions []*region) {
 	var open []*execution
+	discard := s.discards()
 	for _, r := range regions {
 		r.phase = stopping
 		for _, e := range r.executions {
@@ -114,6 +115,8 @@ func (s *schedule) stop(now time.Time, regions []*region) {
 			case protocol.Scheduled: // nothing was sent yet
 				e.state, e.endedAt = protocol.Canceled, now
 			case protocol.Deploying, protocol.Initializing, protocol.Running, protocol.Reconciling:
+				// Sinks that had opened have cleaned up behind earlier attempts too.
+				e.discarding = discard && e.state == protocol.Running
 				e.state = protocol.Canceling
 				open = append(open, e)
 			case protocol.Canceling: // by an earlier leader, perhaps in vain
@@ -121,7 +124,7 @@ func (s *schedule) stop(now time.Time, regions []*region) {
 			}
 		}
 	}
-	cancel := cancelTasks{discard: s.discards()}
+	cancel := cancelTasks{discard: discard}
 	if cancel.discard {
 		cancel.completed = s.latestID()
 	}

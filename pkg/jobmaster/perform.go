@@ -114,17 +114,18 @@ func (t *term) sinceLoss() time.Duration {
 func (t *term) end() {
 	d := t.details(time.Now())
 	d.JobMasterEpoch = 0
-	targets := farewells{}
+	targets, clean := farewells{}, map[attemptID]bool{}
 	for _, e := range t.schedule.executions {
 		if e.place != (place{}) {
 			targets.add(e.place.member, e.place.address, e.attempt)
+			clean[e.attempt] = e.discarded
 		}
 	}
 	for m, address := range t.schedule.members {
 		targets.add(m, address)
 	}
 	if t.schedule.discards() {
-		targets.discard(t.schedule.graph, t.schedule.latest)
+		targets.discard(t.schedule.graph, t.schedule.latest, clean)
 	}
 	rm, known := t.rm, t.rmKnown
 	t.group.Go(func() error { return t.conclude(t.ctx, d, targets, rm, known) })

@@ -29,6 +29,9 @@ type execution struct {
 	drained bool
 	// mayFinish: it was told to commit and end, or an earlier leader may have told it.
 	mayFinish bool
+	// discarding: it was told to discard when it ends; discarded: it has ended so, and left nothing behind.
+	discarding, discarded bool
+
 	failure   *protocol.Failure
 	startedAt time.Time
 	endedAt   time.Time

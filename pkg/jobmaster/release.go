@@ -75,7 +75,7 @@ func (jm *JobMaster) leftover(ctx context.Context) (farewells, error) {
 	latest, err := jm.checkpoints.Latest(ctx)
 	switch {
 	case err == nil, errors.Is(err, haservices.ErrNotFound):
-		targets.discard(&jm.cfg.Job.Graph, latest) // nil if there is none
+		targets.discard(&jm.cfg.Job.Graph, latest, nil) // nil if there is none
 	case !absent(err):
 		return nil, err
 	}
@@ -101,15 +101,16 @@ func (f farewells) add(m member, address string, attempts ...attemptID) {
 	f[m].attempts = append(f[m].attempts, attempts...)
 }
 
-// discard has sinks delete what they prepared beyond the latest completed checkpoint; nil for none.
-func (f farewells) discard(g *jobgraph.JobGraph, latest *checkpoint.Completed) {
+// discard has sinks delete what they prepared beyond the latest completed checkpoint; nil for none. Attempts that
+// have said that they did are clean.
+func (f farewells) discard(g *jobgraph.JobGraph, latest *checkpoint.Completed, clean map[attemptID]bool) {
 	for _, w := range f {
 		w.discard = true
 		if latest != nil {
 			w.completed = latest.ID
 		}
 		for _, a := range w.attempts {
-			if v := g.Vertex(a.Vertex); v != nil && v.Commits {
+			if v := g.Vertex(a.Vertex); v != nil && v.Commits && !clean[a] {
 				next := protocol.TaskDeployment{Attempt: a, Restore: latest.Share(v, a.Subtask, g.MaxParallelism)}
 				next.Attempt.Attempt++
 				w.sinks = append(w.sinks, next)

@@ -124,6 +124,7 @@ func (s *schedule) update(now time.Time, e *execution, r *protocol.Execution) (f
 		}
 	}
 	e.state = r.State
+	e.discarded = e.discarding && r.State == protocol.Canceled
 	if e.state.Terminal() {
 		e.endedAt = now
 	}

@@ -50,6 +50,7 @@ func (x *Exchange) serve(ctx context.Context, c net.Conn) {
 	writing.Go(func() { in.write(gone) })
 	err := in.read()
 	close(gone)
+	c.Close() // nobody may be there to take what is being written
 	writing.Wait()
 	if ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		x.cfg.Log.Warn("connection from another job process was lost", zap.Stringer("address", c.RemoteAddr()), zap.Error(err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -238,6 +239,34 @@ func TestAcceptingIsNotTriedWithoutPause(t *testing.T) {
 		}
 		if most := int(time.Second/acceptPause) + 2; l.asked < 2 || l.asked > most {
 			t.Errorf("asked %d times within a second, want from 2 to %d", l.asked, most)
+		}
+	})
+}
+
+// TestAConsumerIsToldAlsoWhenNobodyTakesTheAnswers: what is to be written to a connection must not hold up its end.
+func TestAConsumerIsToldAlsoWhenNobodyTakesTheAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := New(Config{Job: id.NewJob(), Log: zap.NewNop()})
+		g := x.OpenGate(consumer0, [][]protocol.Channel{{{Peer: producer0}}})
+		defer g.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		near, far := net.Pipe() // without a buffer
+		defer near.Close()
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		serving.Go(func() { x.serve(ctx, far) })
+		opening := appendOpen(nil, channelKey{consumer: consumer0, producer: producer0})
+		data := header{length: uint32(len(opening)), channel: 1, kind: kindOpen}.append(appendPreamble(nil, x.cfg.Job))
+		if _, err := near.Write(append(data, opening...)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // until the answer is being written
+		if _, err := near.Write(header{channel: 1, kind: 99}.append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(t, ctx, g); !strings.Contains(got, "unknown message kind 99") {
+			t.Errorf("got %q, want why the connection was given up", got)
 		}
 	})
 }
