@@ -90,20 +90,29 @@ type Plugin struct {
 	handshake *os.File
 }
 
-// OpenPlugin takes over what the TaskManager gave this process. From then on the process dies with the
-// TaskManager. It fails in a process that no TaskManager has started.
-func OpenPlugin() (*Plugin, error) {
-	if os.Getenv(Handshake.MagicCookieKey) != Handshake.MagicCookieValue {
-		return nil, errors.New("this process was not started by a TaskManager: run the program without " + EnvMode)
+// isJobProcess reports whether a TaskManager has started this process.
+func isJobProcess() bool { return os.Getenv(Handshake.MagicCookieKey) == Handshake.MagicCookieValue }
+
+// A job process dies with its TaskManager from its start on, not only from Execute: a program may hang before that.
+func init() {
+	if !isJobProcess() {
+		return
 	}
 	for _, fd := range []int{LifelineFD, LogFD, HandshakeFD} {
 		// Children of user code must not hold these open: their end tells the TaskManager something.
 		syscall.CloseOnExec(fd)
 	}
-	if err := syscall.SetNonblock(LifelineFD, true); err != nil { // so that waiting costs no thread
-		return nil, fmt.Errorf("lifeline of the job process: %w", err)
+	if syscall.SetNonblock(LifelineFD, true) == nil { // so that waiting costs no thread
+		go dieWithParent(os.NewFile(LifelineFD, "lifeline"))
 	}
-	go dieWithParent(os.NewFile(LifelineFD, "lifeline"))
+}
+
+// OpenPlugin takes over what the TaskManager gave this process. It fails in a process that no TaskManager has
+// started.
+func OpenPlugin() (*Plugin, error) {
+	if !isJobProcess() {
+		return nil, errors.New("this process was not started by a TaskManager: run the program without " + EnvMode)
+	}
 	out := hclog.New(&hclog.LoggerOptions{
 		Level: hclog.Debug, Output: os.NewFile(LogFD, "log"), JSONFormat: true, Mutex: &sync.Mutex{},
 	})

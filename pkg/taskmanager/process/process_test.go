@@ -50,6 +50,9 @@ func jobMain() {
 		fmt.Fprintln(os.Stderr, "cannot read my settings")
 		os.Exit(3)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "hang" {
+		<-time.After(time.Hour)
+	}
 	p, err := worker.OpenPlugin()
 	if err != nil {
 		panic(err)
@@ -350,6 +353,47 @@ func TestSIGKILLOfTheTaskManagerLeavesNothing(t *testing.T) {
 			await(t, "the end of the job process", func() bool { return !alive(job) })
 			await(t, "the end of its child", func() bool { return !alive(child) })
 		})
+	}
+}
+
+// A program hangs before it serves: it dies with its TaskManager all the same.
+func TestHangingProgramDiesWithTheTaskManager(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeline, taskManager, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := exec.Command(self, "hang")
+	job.Env = append(os.Environ(), worker.EnvMode+"="+worker.ModeWorker, worker.Handshake.MagicCookieKey+"="+worker.Handshake.MagicCookieValue)
+	job.ExtraFiles = []*os.File{lifeline, os.Stderr, os.Stderr}
+	job.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := job.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer job.Process.Kill()
+	lifeline.Close()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("the program printed %q, %v", line, err)
+	}
+	taskManager.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- job.Wait() }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the program ended by itself")
+		}
+	case <-time.After(time.Minute):
+		t.Error("the program outlives its TaskManager")
+		job.Process.Kill()
+		<-ended
 	}
 }
 
