@@ -218,9 +218,13 @@ func (r *round) killAllMasters() error {
 
 // busyTaskManager draws a TaskManager that has tasks of the job.
 func (r *round) busyTaskManager() (process, error) {
-	registered, err := r.drill.client.taskManagers(r.ctx)
+	var registered []protocol.TaskManagerInfo
+	err := poll(r.ctx, func() (ok bool, err error) { // the leader may just change for a reason of its own
+		registered, err = r.drill.client.taskManagers(r.ctx)
+		return err == nil, nil
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask for the TaskManagers: %w", err)
 	}
 	var busy []protocol.TaskManagerInfo
 	for _, tm := range registered {
