@@ -25,9 +25,6 @@ const (
 	callMethod  = "/" + grpcService + "/Call"
 	watchMethod = "/" + grpcService + "/Watch"
 	dialTimeout = 2 * time.Second
-	// firstPatience is how long the first try of a dial may take. A first packet, or the answer to it, that is lost would
-	// cost the second that kernels wait before they repeat it.
-	firstPatience = 200 * time.Millisecond
 	// maxMessage bounds a message in bytes: the largest are job graphs and deployments.
 	maxMessage = 64 << 20
 	// window is how many bytes may be under way in a stream or connection. A fixed one spares the pings by
@@ -148,27 +145,14 @@ func (t *GRPC) conn(address string) (*grpc.ClientConn, error) {
 		grpc.WithReadBufferSize(buffer), grpc.WithWriteBufferSize(buffer),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithDisableHealthCheck(), // what is not used costs all the same
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-			defer cancel()
-			return dial(ctx, addr)
+			d := net.Dialer{Timeout: dialTimeout}
+			return d.DialContext(ctx, "tcp", addr)
 		}))
 	if err != nil {
 		return nil, err
 	}
 	t.conns[address] = c
 	return c, nil
-}
-
-// dial opens a TCP connection, in several tries until ctx ends.
-func dial(ctx context.Context, address string) (net.Conn, error) {
-	for patience := firstPatience; ; patience *= 2 {
-		d := net.Dialer{Timeout: patience}
-		c, err := d.DialContext(ctx, "tcp", address)
-		var failure net.Error
-		if err == nil || ctx.Err() != nil || !errors.As(err, &failure) || !failure.Timeout() {
-			return c, err
-		}
-	}
 }
 
 // drop closes c, unless a newer connection to address has replaced it already.

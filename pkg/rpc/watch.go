@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -172,24 +174,31 @@ func silent(p watched, quiet time.Duration, broke, refused error) error {
 	return fmt.Errorf("%w: nothing heard from %s for %s: %s", ErrSilent, p.address, quiet.Round(time.Millisecond), why)
 }
 
-// knock opens a TCP connection and closes it. The error is syscall.ECONNREFUSED when nobody listens at address.
+// firstPatience is how long the first try of a knock may take: a packet that is lost would cost the second that kernels
+// wait before they repeat it. Other dials wait for that: when ten thousand connect at once, each try more makes it worse.
+const firstPatience = 200 * time.Millisecond
+
+// knock opens a TCP connection, in several tries, and closes it. The error is syscall.ECONNREFUSED when nobody listens
+// at address.
 func knock(ctx context.Context, address string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c, err := dial(ctx, address)
-	if err != nil {
-		return err
+	for patience := firstPatience; ; patience *= 2 {
+		d := net.Dialer{Timeout: patience}
+		c, err := d.DialContext(ctx, "tcp", address)
+		if err == nil {
+			c.Close()
+			return nil
+		}
+		var failure net.Error
+		if ctx.Err() != nil || !errors.As(err, &failure) || !failure.Timeout() {
+			return err
+		}
 	}
-	c.Close()
-	return nil
 }
 
 // errQuiet: nothing was heard on a stream for too long.
 var errQuiet = errors.New("no sign of life on the stream")
-
-// lastPart of a silence, a quarter, begins when this process runs at the end of the rest. If it was this one that did not
-// run, it reads then what it was sent meanwhile.
-const lastPart = 4
 
 // listen follows one stream until it breaks or is silent, and returns when it was last heard. The connection
 // is given up then, so that the next stream or call dials.
@@ -203,58 +212,83 @@ func (t *GRPC) listen(ctx context.Context, p watched, first time.Duration) (hear
 			t.drop(p.address, conn)
 		}
 	}()
-	streamCtx, cancel := context.WithCancel(ctx)
-	beats, ended := make(chan beat), make(chan error, 1) // room for one: the end of what receives
-	go func() {
-		ended <- receive(streamCtx, conn, p.interval, beats)
-		close(ended)
-	}()
-	defer func() {
-		cancel()
-		for range ended { // until it is closed
+	streamCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	q := beginQuiet(p.silence, first, func() { cancel(errQuiet) })
+	defer q.end()
+	stream, err := watchStream(streamCtx, conn, p.interval)
+	for err == nil {
+		var b beat
+		if err = stream.RecvMsg(&b); err != nil {
+			break
 		}
-	}()
-	last := p.silence / lastPart
-	quiet, isLast := time.NewTimer(first-last), false
-	defer quiet.Stop()
-	for {
-		select {
-		case err := <-ended:
-			return heard, err
-		case b := <-beats:
-			if b.Process != p.process {
-				return heard, fmt.Errorf("%w: another process answers at %s", ErrGone, p.address)
-			}
-			heard = time.Now()
-			quiet.Reset(p.silence - last)
-			isLast = false
-		case <-quiet.C:
-			if isLast {
-				return heard, errQuiet
-			}
-			quiet.Reset(last)
-			isLast = true
+		if b.Process != p.process {
+			return heard, fmt.Errorf("%w: another process answers at %s", ErrGone, p.address)
 		}
+		heard = q.heardNow()
+	}
+	if errors.Is(context.Cause(streamCtx), errQuiet) {
+		err = errQuiet
+	}
+	return heard, err
+}
+
+// quiet measures a silence. It is over in two parts, the last of which begins when this process runs at the end of the
+// first: if it was this one that did not run, it reads then what it was sent meanwhile.
+type quiet struct {
+	silence time.Duration
+	over    func()
+
+	mu     sync.Mutex // guards all below
+	timer  *time.Timer
+	heard  time.Time
+	isLast bool
+	ended  bool
+}
+
+// lastPart of a silence is a quarter of it.
+const lastPart = 4
+
+// beginQuiet calls over when nothing is heard for first, and later for silence.
+func beginQuiet(silence, first time.Duration, over func()) *quiet {
+	q := &quiet{silence: silence, over: over, heard: time.Now().Add(first - silence)}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.timer = time.AfterFunc(q.firstPart()-time.Since(q.heard), q.ring)
+	return q
+}
+
+func (q *quiet) firstPart() time.Duration { return q.silence - q.silence/lastPart }
+
+func (q *quiet) ring() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch rest := q.firstPart() - time.Since(q.heard); {
+	case q.ended:
+	case rest > 0: // something was heard in this moment
+		q.timer.Reset(rest)
+	case !q.isLast:
+		q.isLast = true
+		q.timer.Reset(q.silence / lastPart)
+	default:
+		q.over()
 	}
 }
 
-// receive passes the beats of one stream on, until it breaks or ctx ends.
-func receive(ctx context.Context, conn *grpc.ClientConn, interval time.Duration, beats chan<- beat) error {
-	stream, err := watchStream(ctx, conn, interval)
-	if err != nil {
-		return err
-	}
-	for {
-		var b beat
-		if err := stream.RecvMsg(&b); err != nil {
-			return err
-		}
-		select {
-		case beats <- b:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+func (q *quiet) heardNow() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.heard, q.isLast = time.Now(), false
+	q.timer.Reset(q.firstPart())
+	return q.heard
+}
+
+// end stops it: over is not called after.
+func (q *quiet) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = true
+	q.timer.Stop()
 }
 
 // watchStream asks a process for beats.
