@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tamias-project/tamias/pkg/filesystem"
+	"github.com/tamias-project/tamias/pkg/filesystem/fstest"
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/embedded"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -35,23 +36,6 @@ type world struct {
 	view    haservices.Driver // reads nodes for the test
 	// slow, if not nil, keeps deletions of files waiting until it is closed. Set before there are processes.
 	slow chan struct{}
-}
-
-// slowFiles deletes when it may.
-type slowFiles struct {
-	filesystem.FileSystem
-	slow chan struct{}
-}
-
-func (s slowFiles) Delete(ctx context.Context, path string) error {
-	if s.slow != nil {
-		select {
-		case <-s.slow:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return s.FileSystem.Delete(ctx, path)
 }
 
 func newWorld(t *testing.T, cfg embedded.Config) *world {
@@ -85,7 +69,7 @@ func (w *world) start(name string, change ...func(*Config)) *process {
 	service := rpc.NewService(node)
 	p := &process{w: w, name: name, ended: make(chan error, 1), stopped: make(chan struct{})}
 	p.services = haservices.New(haservices.Config{
-		Driver: w.cluster.Driver(name), FileSystem: slowFiles{w.files, w.slow}, StorageDir: "/ha", ClusterID: "test",
+		Driver: w.cluster.Driver(name), FileSystem: fstest.SlowDeletes{FileSystem: w.files, Go: w.slow}, StorageDir: "/ha", ClusterID: "test",
 		Me: haservices.Contender{Process: node.Process(), Address: node.Address()}, Log: zap.NewNop(),
 	})
 	cfg := Config{

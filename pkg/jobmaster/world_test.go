@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tamias-project/tamias/pkg/filesystem"
+	"github.com/tamias-project/tamias/pkg/filesystem/fstest"
 	"github.com/tamias-project/tamias/pkg/haservices"
 	"github.com/tamias-project/tamias/pkg/haservices/embedded"
 	"github.com/tamias-project/tamias/pkg/id"
@@ -109,7 +110,7 @@ func (w *world) lose(_, _, method string) bool {
 
 func (w *world) services(process string) *haservices.Services {
 	s := haservices.New(haservices.Config{
-		Driver: w.cluster.Driver(process), FileSystem: slowFiles{w.files, w.slow}, StorageDir: "/ha",
+		Driver: w.cluster.Driver(process), FileSystem: fstest.SlowDeletes{FileSystem: w.files, Go: w.slow}, StorageDir: "/ha",
 		Me: haservices.Contender{Host: process, Address: process + ":1"},
 	})
 	w.wg.Go(func() {
@@ -117,23 +118,6 @@ func (w *world) services(process string) *haservices.Services {
 		s.Close(context.Background())
 	})
 	return s
-}
-
-// slowFiles deletes when it may.
-type slowFiles struct {
-	filesystem.FileSystem
-	slow chan struct{}
-}
-
-func (s slowFiles) Delete(ctx context.Context, path string) error {
-	if s.slow != nil {
-		select {
-		case <-s.slow:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return s.FileSystem.Delete(ctx, path)
 }
 
 func (w *world) conclude(ctx context.Context, d protocol.JobDetails) error {
