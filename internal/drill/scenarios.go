@@ -219,12 +219,13 @@ func (r *round) killAllMasters() error {
 // busyTaskManager draws a TaskManager that has tasks of the job.
 func (r *round) busyTaskManager() (process, error) {
 	var registered []protocol.TaskManagerInfo
-	err := poll(r.ctx, func() (ok bool, err error) { // the leader may just change for a reason of its own
-		registered, err = r.drill.client.taskManagers(r.ctx)
-		return err == nil, nil
+	var refused error // the leader may just change for a reason of its own
+	err := poll(r.ctx, func() (bool, error) {
+		registered, refused = r.drill.client.taskManagers(r.ctx)
+		return refused == nil, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ask for the TaskManagers: %w", err)
+		return nil, fmt.Errorf("ask for the TaskManagers: %w: %w", err, refused)
 	}
 	var busy []protocol.TaskManagerInfo
 	for _, tm := range registered {

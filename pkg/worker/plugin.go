@@ -93,6 +93,9 @@ type Plugin struct {
 // isJobProcess reports whether a TaskManager has started this process.
 func isJobProcess() bool { return os.Getenv(Handshake.MagicCookieKey) == Handshake.MagicCookieValue }
 
+// unwatched is why this job process would outlive its TaskManager, nil if it does not.
+var unwatched error
+
 // A job process dies with its TaskManager from its start on, not only from Execute: a program may hang before that.
 func init() {
 	if !isJobProcess() {
@@ -102,9 +105,11 @@ func init() {
 		// Children of user code must not hold these open: their end tells the TaskManager something.
 		syscall.CloseOnExec(fd)
 	}
-	if syscall.SetNonblock(LifelineFD, true) == nil { // so that waiting costs no thread
-		go dieWithParent(os.NewFile(LifelineFD, "lifeline"))
+	if err := syscall.SetNonblock(LifelineFD, true); err != nil { // so that waiting costs no thread
+		unwatched = fmt.Errorf("lifeline of the job process, which a TaskManager gives it as file %d: %w", LifelineFD, err)
+		return
 	}
+	go dieWithParent(os.NewFile(LifelineFD, "lifeline"))
 }
 
 // OpenPlugin takes over what the TaskManager gave this process. It fails in a process that no TaskManager has
@@ -112,6 +117,9 @@ func init() {
 func OpenPlugin() (*Plugin, error) {
 	if !isJobProcess() {
 		return nil, errors.New("this process was not started by a TaskManager: run the program without " + EnvMode)
+	}
+	if unwatched != nil {
+		return nil, unwatched
 	}
 	out := hclog.New(&hclog.LoggerOptions{
 		Level: hclog.Debug, Output: os.NewFile(LogFD, "log"), JSONFormat: true, Mutex: &sync.Mutex{},
