@@ -14,7 +14,7 @@ import (
 // process that died before it could see to that, or that is still at it; so for each directory it sees to it itself,
 // once.
 type directories struct {
-	// sync makes the names in a directory durable; nil is syncDirectory.
+	// sync makes the names in a directory durable; nil is SyncDirectory.
 	sync func(dir string) error
 
 	mu      sync.Mutex // guards durable, and is held while a directory is made: others find it made
@@ -56,9 +56,9 @@ func (d *directories) makeOne(dir string) error {
 	}
 	sync := d.sync
 	if sync == nil {
-		sync = syncDirectory
+		sync = SyncDirectory
 	}
-	if err := sync(parent); err != nil && !(there && isForeign(err)) {
+	if err := sync(parent); err != nil && !(there && IsForeign(err)) {
 		return err
 	}
 	if d.durable == nil || len(d.durable) >= keptDirectories {
@@ -68,13 +68,14 @@ func (d *directories) makeOne(dir string) error {
 	return nil
 }
 
-// isForeign reports whether err is that of a directory which is not ours to sync, like those above a home: nobody
+// IsForeign reports whether an error of SyncDirectory is that of a directory which is not ours to sync, like those above a home: nobody
 // who runs as this user has made what is in it.
-func isForeign(err error) bool {
+func IsForeign(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
 
-func syncDirectory(dir string) error {
+// SyncDirectory makes the names in a local directory durable.
+func SyncDirectory(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func TestDirectoriesOfOthersAreMadeDurable(t *testing.T) {
 		if rel, err := filepath.Rel(root, dir); err == nil && filepath.IsLocal(rel) {
 			synced = append(synced, rel)
 		}
-		return syncDirectory(dir)
+		return SyncDirectory(dir)
 	}
 	number := 0
 	write := func(dir string, want ...string) {

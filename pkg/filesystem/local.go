@@ -68,7 +68,7 @@ func (l *Local) Create(ctx context.Context, uri string, r io.Reader) error {
 	if err := l.writeAndLink(ctx, path, r); err != nil {
 		return fmt.Errorf("create %s: %w", uri, translate(err))
 	}
-	if err := syncDirectory(dir); err != nil {
+	if err := SyncDirectory(dir); err != nil {
 		return fmt.Errorf("create %s: the file is there but may not survive a power cut: %w", uri, err)
 	}
 	return nil
@@ -151,7 +151,7 @@ func (l *Local) Delete(ctx context.Context, uri string) error {
 		return fmt.Errorf("delete %s: %w", uri, err)
 	}
 	// The directory itself may have been deleted meanwhile: then there is nothing left to make durable.
-	if err := syncDirectory(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := SyncDirectory(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete %s: %w", uri, err)
 	}
 	return nil
@@ -224,7 +224,7 @@ func (f *localFile) Sync() error {
 	if f.named {
 		return nil
 	}
-	err := syncDirectory(filepath.Dir(f.Name()))
+	err := SyncDirectory(filepath.Dir(f.Name()))
 	f.named = err == nil
 	return err
 }
@@ -259,10 +259,10 @@ func (l *Local) rename(from, to string) error {
 	if err := l.move(from, to, source); err != nil {
 		return err
 	}
-	if err := syncDirectory(filepath.Dir(to)); err != nil || filepath.Dir(from) == filepath.Dir(to) {
+	if err := SyncDirectory(filepath.Dir(to)); err != nil || filepath.Dir(from) == filepath.Dir(to) {
 		return err
 	}
-	return syncDirectory(filepath.Dir(from))
+	return SyncDirectory(filepath.Dir(from))
 }
 
 // move renames without overwriting: in one step where the system can do that, else by a second name, after
@@ -279,7 +279,7 @@ func (l *Local) move(from, to string, source fs.FileInfo) error {
 			return err
 		}
 	}
-	if err := syncDirectory(filepath.Dir(to)); err != nil {
+	if err := SyncDirectory(filepath.Dir(to)); err != nil {
 		return err
 	}
 	return os.Remove(from)

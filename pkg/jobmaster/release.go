@@ -182,7 +182,7 @@ func (jm *JobMaster) cleanUpBehind(ctx context.Context, token id.FencingToken, b
 		return err
 	})
 	if err != nil {
-		jm.log.Warn("sinks of lost task managers have left behind what they prepared", zap.Int("sinks", len(behind.sinks)), zap.Error(err))
+		jm.log.Warn("sinks of lost task managers have left behind what they prepared: delete it where they write to", zap.Int("sinks", len(behind.sinks)), zap.Error(err))
 	}
 }
 

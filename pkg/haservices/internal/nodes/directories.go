@@ -1,13 +1,12 @@
 package nodes
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/tamias-project/tamias/pkg/filesystem"
 )
 
 // directories makes the directories of a tree. A file in them is durable only if each name above it is, and a
@@ -41,7 +40,7 @@ const (
 )
 
 func newDirectories(root string) *directories {
-	return &directories{root: root, sync: syncDirectory, settled: map[string]*names{}}
+	return &directories{root: root, sync: filesystem.SyncDirectory, settled: map[string]*names{}}
 }
 
 // settle makes the name of a directory below the root durable, and those above it.
@@ -61,7 +60,7 @@ func (d *directories) settleRoot() error {
 	defer d.rootMu.Unlock()
 	for dir := d.root; !d.rootSettled && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		err := d.sync(filepath.Dir(dir))
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL) {
+		if filesystem.IsForeign(err) {
 			break
 		}
 		if err != nil {
@@ -106,12 +105,4 @@ func (d *directories) names(dir string) *names {
 		d.settled[dir] = n
 	}
 	return n
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

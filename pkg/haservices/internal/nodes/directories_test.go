@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tamias-project/tamias/pkg/filesystem"
 	"github.com/tamias-project/tamias/pkg/haservices"
 )
 
@@ -23,7 +24,7 @@ func syncs(t *testing.T, tree *Tree) (synced func() []string) {
 		if filepath.IsLocal(rel) {
 			list = append(list, rel)
 		}
-		return syncDirectory(dir)
+		return filesystem.SyncDirectory(dir)
 	}
 	return func() []string {
 		slices.Sort(list)
@@ -88,7 +89,7 @@ func TestAnUnsyncedDirectoryFailsTheWrite(t *testing.T) {
 	if err := tree.Apply(write); !errors.Is(err, broken) || !errors.Is(err, haservices.ErrUnavailable) {
 		t.Errorf("Apply = %v, want ErrUnavailable", err)
 	}
-	tree.directories.sync = syncDirectory
+	tree.directories.sync = filesystem.SyncDirectory
 	if err := tree.Apply(write); err != nil {
 		t.Errorf("Apply when the disk is well = %v", err)
 	}

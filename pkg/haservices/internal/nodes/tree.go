@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/tamias-project/tamias/pkg/filesystem"
 	"github.com/tamias-project/tamias/pkg/haservices"
 )
 
@@ -139,7 +140,7 @@ func (t *Tree) Apply(w haservices.Write) error {
 	case w.Operation == haservices.Set && !found:
 		return haservices.ErrNotFound
 	case same: // perhaps a repeated request whose first try changed the file but could not sync it
-		return unknown(errors.Join(t.SettleDirectory(filepath.Dir(file)), syncDirectory(filepath.Dir(file))))
+		return unknown(errors.Join(t.SettleDirectory(filepath.Dir(file)), filesystem.SyncDirectory(filepath.Dir(file))))
 	case w.Operation == haservices.Create && found:
 		return haservices.ErrExists
 	case w.Operation == haservices.Set && !expected:
@@ -197,7 +198,7 @@ func (t *Tree) ReplaceIn(file string, data []byte, durable bool) error {
 	if !durable {
 		return nil
 	}
-	return unknown(syncDirectory(filepath.Dir(file)))
+	return unknown(filesystem.SyncDirectory(filepath.Dir(file)))
 }
 
 // changes bounds how many files this process makes at a time. A file system gains nothing from more, and each
@@ -221,7 +222,7 @@ func (t *Tree) Remove(file string) error {
 	temporary := t.temporary()
 	err := os.Rename(file, temporary)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		if err := syncDirectory(filepath.Dir(file)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		if err := filesystem.SyncDirectory(filepath.Dir(file)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return unknown(err)
 		}
 		return nil
@@ -229,7 +230,7 @@ func (t *Tree) Remove(file string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", haservices.ErrUnavailable, err)
 	}
-	return unknown(errors.Join(syncDirectory(filepath.Dir(file)), os.RemoveAll(temporary)))
+	return unknown(errors.Join(filesystem.SyncDirectory(filepath.Dir(file)), os.RemoveAll(temporary)))
 }
 
 func unknown(err error) error {
